@@ -16,6 +16,8 @@ from torch import Tensor
 
 from qacomp.calibration.block_model import OUTSIDE, Between, BlockModel, Feed
 from qacomp.calibration.moment_sums import FEWEST, MomentSums, portions
+from qacomp.calibration.tuned_vectors import WholeTransformer
+from qacomp.calibration.tuning import STEPS
 from qacomp.rate.calibrated import Moment
 from qacomp.tensors.digest import arrays_digest
 
@@ -36,17 +38,24 @@ class TextInputs:
 
 
 class BlockCalibration:
-    """A transformer with texts; see `CalibratedModel`. seed: of the positions that are taken into moments.
+    """A transformer with texts; see `CalibratedModel` and `TunableModel`.
 
-    note: is told of experts that get few tokens.
+    seed: of the positions that are taken into moments; note: is told of experts that get few tokens. whole: makes the
+    same model in one piece; without it no vectors can be tuned.
     """
 
     of_outputs = True
+    tuning_steps = STEPS
 
     def __init__(
-        self, model: BlockModel, inputs: TextInputs, seed: int, note: Callable[[str], None] = lambda _: None
+        self,
+        model: BlockModel,
+        inputs: TextInputs,
+        seed: int,
+        note: Callable[[str], None] = lambda _: None,
+        whole: Callable[[], WholeTransformer] | None = None,
     ) -> None:
-        self._model, self._inputs, self._seed, self._note = model, inputs, seed, note
+        self._model, self._inputs, self._seed, self._note, self._make = model, inputs, seed, note, whole
 
     @property
     def text(self) -> str:
@@ -115,6 +124,24 @@ class BlockCalibration:
     def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return the same on texts that neither the moments nor the steps come from."""
         return self._elsewhere(values)
+
+    @property
+    def vectors(self) -> Sequence[str]:
+        """Return the names of the norms and biases; none where they can't be tuned."""
+        return () if self._whole is None else self._whole.vectors
+
+    @property
+    def weights(self) -> int:
+        """Return the number of weights beside them."""
+        return 0 if self._whole is None else self._whole.weights
+
+    def tuned(self, values: Mapping[str, NDArray[Any]], advance: Callable[[], None]) -> dict[str, NDArray[Any]]:
+        """Return norms and biases, tuned on the texts of the moments; see `TunableModel`."""
+        return {} if self._whole is None else self._whole.tuned(values, self._inputs.of_moments, self._seed, advance)
+
+    @cached_property
+    def _whole(self) -> WholeTransformer | None:
+        return None if self._make is None else self._make()
 
     @cached_property
     def _tried(self) -> "BlockDistance":

@@ -183,7 +183,7 @@ class BlockModel:
         stored = {name: self.stored[prefix + name] for name in own if prefix + name in self.stored}
 
         def read(name: str) -> Tensor:
-            return _tensor(changed[name] if name in changed else self.read(name))
+            return wide_tensor(changed[name] if name in changed else self.read(name))
 
         held = {value: value.value(read) for value in dict.fromkeys(stored.values())}
         for name, value in stored.items():
@@ -197,6 +197,7 @@ class BlockModel:
         return {**{name: held[value] for name, value in stored.items()}, **made}
 
 
-def _tensor(values: NDArray[Any]) -> Tensor:
+def wide_tensor(values: NDArray[Any]) -> Tensor:
+    """Return a copy of an array as a tensor: floats in single precision, other types as they are."""
     wide = bfloat16_to_float32(values) if values.dtype == BFLOAT16 else values
     return torch.from_numpy(np.array(wide, np.float32) if wide.dtype.kind == "f" else np.array(wide))

@@ -18,7 +18,8 @@ from qacomp.evaluation.on_batches import Forward
 STEPS = 120
 """Steps of Adam: with 200, outputs on real images were no nearer to the original's."""
 _BATCH = 64
-_LEARNING_RATE = 1e-3
+LEARNING_RATE = 1e-3
+"""Of Adam, at the first step; it falls along a cosine."""
 _SHIFT = 3  # most pixels by which images are shifted, as augmentation
 _TEMPERATURE = 2.0
 
@@ -44,7 +45,7 @@ def tune_small(
         return 0.0
     for p, _ in others:
         p.requires_grad_(False)
-    optimizer = torch.optim.Adam(small, lr=_LEARNING_RATE)
+    optimizer = torch.optim.Adam(small, lr=LEARNING_RATE)
     keep_zero(shared, optimizer)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     generator = torch.Generator().manual_seed(seed)

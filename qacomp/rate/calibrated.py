@@ -1,6 +1,6 @@
 """What rate-aware sharing needs of a model: second moments of its operators' inputs, and the change of its outputs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -95,4 +95,42 @@ class MomentsByBlock(Protocol):
         self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]
     ) -> Iterator[Mapping[str, Moment]]:
         """Yield the moments of the weights of each block; advance: called after each."""
+        ...
+
+
+@runtime_checkable
+class TunableModel(Protocol):
+    """A model whose norms and biases can be tuned for rounded weights, towards the original's outputs."""
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of the inputs, in hex."""
+        ...
+
+    @property
+    def of_words(self) -> bool:
+        """Return whether the inputs are texts of words at random."""
+        ...
+
+    @property
+    def vectors(self) -> Sequence[str]:
+        """Return the names of the norms and biases."""
+        ...
+
+    @property
+    def weights(self) -> int:
+        """Return the number of weights beside them."""
+        ...
+
+    @property
+    def tuning_steps(self) -> int:
+        """Return how many steps a tuning takes."""
+        ...
+
+    def tuned(self, values: Mapping[str, NDArray[Any]], advance: Callable[[], None]) -> Mapping[str, NDArray[Any]]:
+        """Return tuned norms and biases, float32, by name. values: of rounded weights; advance: called each step."""
+        ...
+
+    def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:
+        """Return how much the outputs change with these values, on inputs that aren't tuned on."""
         ...

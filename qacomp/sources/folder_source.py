@@ -36,6 +36,7 @@ if (
 
     from qacomp.calibration.block_calibration import BlockCalibration
     from qacomp.calibration.block_model import BlockModel
+    from qacomp.calibration.tuned_vectors import WholeTransformer
     from qacomp.sources.folder_runs import FolderRuns
 
 _LARGE = 1 << 30  # bytes in fp32, as for ONNX models: from here on tensors are shared while they are written
@@ -80,7 +81,7 @@ class FolderSource:
         """Return the remarks from reading the folder."""
         return (
             *self.folder.notes,
-            "a folder: its weights are compressed, none is trained; decode -o FOLDER gives it back",
+            "a folder: its weights are compressed, not trained; decode -o FOLDER gives it back",
         )
 
     @cached_property
@@ -157,7 +158,7 @@ class FolderSource:
         from qacomp.calibration.texts import text_inputs
 
         inputs = text_inputs(config.calibration, self.folder.path, self._model, config.seed)
-        return BlockCalibration(self._model, inputs, config.seed, note)
+        return BlockCalibration(self._model, inputs, config.seed, note, self._whole_model)
 
     def digests(self) -> list[str]:
         """Return an empty list: the digests of all files are in `metadata`."""
@@ -187,6 +188,14 @@ class FolderSource:
 
         made = transformer_of(self.folder.path, len(self._places))
         return BlockModel(made, self.folder.read, list(self._places))
+
+    def _whole_model(self) -> "WholeTransformer":
+        from qacomp.calibration.transformer import transformer_of
+        from qacomp.calibration.tuned_vectors import WholeTransformer
+
+        return WholeTransformer(
+            transformer_of(self.folder.path, len(self._places)), self.folder.read, list(self._places)
+        )
 
     @cached_property
     def _places(self) -> dict[str, Place]:

@@ -41,6 +41,7 @@ class PackedWeights:
         self._layers: dict[str, Layer] = {}
         self.items: dict[str, Packed] = {}
         self._kept: dict[str, str] = {}
+        self._tuned: frozenset[str] = frozenset()
 
     def share(self, selection: Selection) -> None:
         """Pack all tensors: those of the selection shared, the others rounded or exact.
@@ -59,17 +60,22 @@ class PackedWeights:
             self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
         self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}
 
-    def put(self, items: Mapping[str, Packed], selection: Selection) -> None:
+    def put(self, items: Mapping[str, Packed], selection: Selection, tuned: Mapping[str, Packed] | None = None) -> None:
         """Take the packed tensors of a selection from `items`, and pack the others, rounded or exact.
 
-        Tensors that aren't of the selection are packed in the first call alone.
+        tuned: vectors that are taken as they are given. All other tensors that aren't of the selection are packed
+        once.
         """
+        tuned = tuned or {}
         first, layers = not self.items, {layer.name: layer for layer in selection.layers}
         for weight in self._source.weights():
             if weight.name in layers:
                 self.items[weight.name] = items[weight.name]
-            elif first:
+            elif weight.name in tuned:
+                self.items[weight.name] = tuned[weight.name]
+            elif first or weight.name in self._tuned:
                 self.items[weight.name] = self._pack(weight, None, partial(clustered, config=self._config))
+        self._tuned = frozenset(tuned)
         for layer in selection.layers:
             self.items |= dict.fromkeys(layer.tied, self.items[layer.name])
         self._layers, self._kept = layers, {n: why for n in layers if (why := self.items[n].kept)}

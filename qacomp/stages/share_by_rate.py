@@ -30,6 +30,7 @@ from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import level_bytes, tensor_bytes, whole_bytes
 from qacomp.stages.source_rounding import rounded_by_choice
 from qacomp.stages.trial_log import with_sensitivities
+from qacomp.stages.tune_vectors import VectorTuning, vector_tuning
 from qacomp.stages.validate_source import reported_source, validated_source
 from qacomp.stages.validation import Validation
 
@@ -44,14 +45,15 @@ def share_by_rate(
     data: what the model is measured on, see `qacomp.stages.share`. Raises TargetNotReachedError for a size or a quality
     out of reach, DataError for data that doesn't fit the model.
     """
-    if "tuned" in config.sharing.given:
-        run.note("--sharing rate:tuned has no effect: only PyTorch networks are tuned")
     with run.stage("evaluate"):
         runs = source.runs(data, config, run.note)
     if source.large and config.target_size is None:
         return large_by_rate(source, selection, config, run)
     with run.stage("calibrate"):
         calibrated = _calibrated(source, selection, config, run)
+        read = {weight.name: weight.read for weight in source.weights()}
+        tuning = vector_tuning(calibrated.model, lambda name: read[name](), config, run)
+        calibrated = replace(calibrated, tuning=tuning)
     grids, given = _Grids(source, selection, config, calibrated), config.calibration is not None
     if sized_levels(config):
         levelled = Levelled(
@@ -77,6 +79,7 @@ def share_by_rate(
 class _CalibratedSource:
     sharing: RateSharing
     model: CalibratedModel
+    tuning: VectorTuning | None = None
 
 
 def _calibrated(source: PlainSource, selection: Selection, config: CompressConfig, run: Run) -> _CalibratedSource:
@@ -118,6 +121,7 @@ class _Grids:
         self, source: PlainSource, selection: Selection, config: CompressConfig, found: _CalibratedSource
     ) -> None:
         self.source, self.config, self.model, self._given = source, config, found.model, selection
+        self.tuning = found.tuning
         self.vectors = source.vectors(vector_precision(config))
         self.selection = selection.with_reasons(self.vectors)
         self.packed = PackedWeights(source, self.vectors, config)
@@ -131,7 +135,7 @@ class _Grids:
 
     def finer(self, factors: Mapping[str, float]) -> "_Grids":
         """Return the tensors with the steps of some of them multiplied by factors."""
-        found = _CalibratedSource(self.sharing.finer(factors), self.model)
+        found = _CalibratedSource(self.sharing.finer(factors), self.model, self.tuning)
         return _Grids(self.source, self._given, self.config, found)
 
     def kept(self, shared: Mapping[str, Packed]) -> dict[str, Packed]:
@@ -166,6 +170,7 @@ class _Grids:
 
 def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
     made_at = lru_cache(maxsize=1)(lambda scale: _made(grids, runs, grids.at(scale), run))
+    untuned_at = lru_cache(maxsize=1)(lambda scale: _made(grids, runs, grids.at(scale), run, tuned=False))
     scaled = Scaled(
         made_at,
         lambda made: whole_bytes(made, grids.source, grids.config),
@@ -174,11 +179,13 @@ def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
         lambda scale: _validated(grids, runs, scale, made_at, run),
         lambda factors: _scaled(grids.finer(factors), runs, run),
         grids.sharing.by_cost,
+        None if grids.tuning is None else lambda scale: _validated(grids, runs, scale, untuned_at, run),
         quick_bytes=grids.quick_bytes if grids.large else None,
         based=grids.sharing.based,
         estimate=None if grids.large or grids.sharing.base else grids.sharing.estimate,
     )
     what = grids.sharing.digest + grids.model.digest + ("" if runs is None else runs.digest)
+    what += "" if grids.tuning is None else " tuned"
     return kept_trials(scaled, run.journal, what)
 
 
@@ -195,11 +202,15 @@ def _validated(
         return validated_source(grids.source, grids.packed, deciding, grids.config)
 
 
-def _made(grids: _Grids, runs: ModelRuns | None, shared: Mapping[str, Packed], run: Run) -> Made:
-    """Return what the container holds with these tensors of the selection, measured at each level."""
+def _made(grids: _Grids, runs: ModelRuns | None, shared: Mapping[str, Packed], run: Run, *, tuned: bool = True) -> Made:
+    """Return what the container holds with these tensors of the selection, measured at each level.
+
+    tuned: tune norms and biases for them, where the source is tuned.
+    """
     source, config, packed = grids.source, grids.config, grids.packed
+    vectors = grids.tuning.vectors(shared) if tuned and grids.tuning is not None else {}
     with run.stage("share"):
-        packed.put(shared, grids.selection)
+        packed.put(shared, grids.selection, vectors)
     items = dict(packed.items)
     selection = packed.left(grids.selection)
     with run.stage("evaluate"):

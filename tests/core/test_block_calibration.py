@@ -114,7 +114,7 @@ def test_moments_and_distances_are_those_of_the_whole_model(model: Any, tmp_path
 
 def test_one_block_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[tuple[str, Any]] = []
-    read_tensor = block_model._tensor
+    read_tensor = block_model.wide_tensor
 
     def watched(values: NDArray[Any]) -> torch.Tensor:
         made = read_tensor(values)
@@ -131,7 +131,7 @@ def test_one_block_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
         return held[name]
 
     made = MADE["llama"]()
-    monkeypatch.setattr(block_model, "_tensor", watched)
+    monkeypatch.setattr(block_model, "wide_tensor", watched)
     made.save_pretrained(tmp_path)
     held = load_file(tmp_path / "model.safetensors")
     found = calibration(made, tmp_path, read)

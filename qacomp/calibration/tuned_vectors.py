@@ -1,0 +1,100 @@
+"""Tune the norms and biases of a transformer towards the original's outputs, on the texts that it is calibrated on.
+
+The weights keep the values that were rounded. The model runs in one piece and all its weights are in memory, so this is
+for smaller models.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
+
+from qacomp.calibration.block_model import Feed, wide_tensor
+from qacomp.calibration.stored_state import stored_state
+from qacomp.calibration.transformer import Transformer
+from qacomp.calibration.tuning import LEARNING_RATE, STEPS
+
+_TOKENS = 2048  # of a step, about: with fewer the gradients are noisier, with more a step takes longer
+_CLASSES = "logits"  # the output whose last axis is scores of the next tokens
+
+
+class WholeTransformer:
+    """A transformer that runs in one piece, whose weights lie elsewhere.
+
+    made: without values; read: returns a tensor by its name there; names: of all tensors there. Raises
+    NotACheckpointError if a parameter of the model can't be made of them.
+    """
+
+    def __init__(self, made: Transformer, read: Callable[[str], NDArray[Any]], names: Sequence[str]) -> None:
+        self._made, self._read = made, read
+        self._stored, self._own = stored_state(made.module, frozenset(names))
+        parameters = dict(made.module.named_parameters(remove_duplicate=False))
+        small = [own for own, value in parameters.items() if value.dim() <= 1 and own in self._stored]
+        self.vectors = tuple(dict.fromkeys(self._stored[own].parts[0][0] for own in small))
+        """The names of the tensors that are norms and biases."""
+        self.weights = sum(value.numel() for value in made.module.parameters() if value.dim() > 1)
+        """The number of weights beside them, those of embeddings too."""
+
+    def tuned(
+        self, values: Mapping[str, NDArray[Any]], feeds: Sequence[Feed], seed: int, advance: Callable[[], None]
+    ) -> dict[str, NDArray[Any]]:
+        """Return the vectors after STEPS steps, float32, by name.
+
+        values: rounded weights by name; advance: called after each step. The same seed gives the same result.
+        """
+        original = self._state({})
+        leaves = {name: original[name].clone().requires_grad_() for name in self.vectors}
+        rounded = {**original, **{name: wide_tensor(value) for name, value in values.items()}, **leaves}
+        if not leaves or not feeds:
+            return {}
+        optimizer = torch.optim.Adam(leaves.values(), lr=LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(STEPS):
+            feed = _part(feeds, generator)
+            with torch.no_grad():
+                wanted = self._outputs(original, feed)
+            loss = self._loss(self._outputs(rounded, feed), wanted)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            advance()
+        return {name: value.detach().numpy() for name, value in leaves.items()}
+
+    def _state(self, values: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+        names = dict.fromkeys(name for stored in self._stored.values() for name in stored.names)
+        return {name: wide_tensor(values[name] if name in values else self._read(name)) for name in names}
+
+    def _outputs(self, tensors: Mapping[str, Tensor], feed: Feed) -> dict[str, Tensor]:
+        held = {made: made.value(tensors.__getitem__) for made in dict.fromkeys(self._stored.values())}
+        state = {own: held[made] for own, made in self._stored.items()}
+        more = {"return_dict": True, **({"use_cache": False} if len(self._made.stacks) > 1 else {})}
+        found = functional_call(self._made.module, {**state, **self._own}, (), {**feed, **more})
+        return {n: y.float() for n, y in found.items() if isinstance(y, Tensor) and y.is_floating_point()}
+
+    def _loss(self, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
+        """Return the divergence of the next tokens, or the relative squared error of other outputs, mean over them."""
+        terms = []
+        for name, aim in wanted.items():
+            if name == _CLASSES and self._made.decodes:
+                ours, theirs = (y.reshape(-1, y.shape[-1]).log_softmax(1) for y in (found[name], aim))
+                terms.append(F.kl_div(ours, theirs, log_target=True, reduction="batchmean"))
+            else:
+                rows, goal = (y.reshape(-1, y.shape[-1]) for y in (found[name], aim))
+                terms.append(((rows - goal) ** 2).sum() / ((goal - goal.mean(0)) ** 2).sum().clamp_min(1e-12))
+        return torch.stack(terms).mean()
+
+
+def _part(feeds: Sequence[Feed], generator: torch.Generator) -> Feed:
+    """Return some texts of equal length, drawn from one feed: about _TOKENS tokens."""
+    sizes = torch.tensor([float(feed["input_ids"].numel()) for feed in feeds])
+    feed = feeds[int(torch.multinomial(sizes, 1, generator=generator))]
+    texts, tokens = feed["input_ids"].shape
+    count = max(1, min(texts, _TOKENS // tokens))
+    rows = torch.randperm(texts, generator=generator)[:count]
+    return {name: value[rows] for name, value in feed.items()}
