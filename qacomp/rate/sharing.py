@@ -69,12 +69,11 @@ class RateSharing:
 
         It has few bits (see `plain_step`), so that a file holds its multiples exactly.
         """
-        largest = float(np.abs(self.weights[name].values.astype(np.float64)).max(initial=0.0))
-        return plain_step(max(self.steps[name] * scale, _ROOM * largest / MOST_VALUES))
+        return plain_step(max(self.steps[name] * scale, _ROOM * self.weights[name].largest / MOST_VALUES))
 
     def estimate(self, scale: float) -> float:
-        """Estimate the bytes of all weights at a scale, from the entropy of their plainly rounded values."""
-        return sum(weight.entropy_bits(self.step(name, scale)) for name, weight in self.weights.items()) / 8
+        """Estimate the bytes of all weights at a scale, from the entropy of some of their values, plainly rounded."""
+        return sum(weight.estimated_bits(self.step(name, scale)) for name, weight in self.weights.items()) / 8
 
     def plain(self, scale: float) -> dict[str, Packed]:
         """Return every weight rounded to the nearest multiples, without compensation."""

@@ -6,7 +6,7 @@ grid, and less if most weights are zero. The steps are optimal if error ÷ bits 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from qacomp.rate.record import Sensitivity
 from qacomp.rate.weight_error import relative_error
 
 _WIDER = 1.1  # factor on a step for measuring the bits that a wider step saves
+_SAMPLE = 1 << 16  # values from which entropies are estimated: they are off by less than files differ from entropies
 _LEAST_SAVED = 0.02  # least bits per weight that a doubled step counts as saving, also if nearly all weights are zero
 _MOST = 4.0  # largest factor on a step in one round, since one trial on a few inputs is inexact
 ROUNDS = 2
@@ -78,6 +79,11 @@ class WeightOnGrid:
         assert self.view is not None and self.factor is not None
         return self.factor.output_error(self.view.matrices(values - self.values.astype(np.float64)))
 
+    @cached_property
+    def largest(self) -> float:
+        """Return the largest absolute value, 0 of an empty weight."""
+        return float(np.abs(self.values).max(initial=0.0))
+
     @property
     def deviation(self) -> float:
         """Return the root mean square of the values."""
@@ -107,17 +113,26 @@ class WeightOnGrid:
         """Return the order-0 entropy of the plainly rounded weight at a step, summed over all values."""
         return entropy_bits(self._rounded(step))
 
+    def estimated_bits(self, step: float) -> float:
+        """Return about what `entropy_bits` does, from some of the values of a large weight."""
+        stride = self.values.size // _SAMPLE | 1  # an odd one, since most rows have even lengths
+        found = self._rounded(step, stride)
+        return entropy_bits(found) * self.values.size / max(1, found.size)
+
     @property
     def least_saved(self) -> float:
         """Return the least bits that a doubled step counts as saving."""
         return _LEAST_SAVED * self.values.size
 
-    def _rounded(self, step: float) -> NDArray[np.int64]:
-        """Return integer multiples of the steps without compensation; in the order of the view if it has columns."""
+    def _rounded(self, step: float, stride: int = 1) -> NDArray[np.int64]:
+        """Return integer multiples of the steps without compensation; in the order of the view if it has columns.
+
+        stride: take one of so many values, or of so many rows if the weight has columns.
+        """
         columns = self.columns_at(step)
         if columns is None or self.view is None:
-            return rounded(self.values, step)
-        return rounded(self.view.matrices(self.values) / columns.steps(step)[:, None], 1.0)
+            return rounded(self.values if stride == 1 else self.values.reshape(-1)[::stride], step)
+        return rounded(self.view.matrices(self.values)[:, ::stride] / columns.steps(step)[:, None], 1.0)
 
 
 Distance = Callable[[Mapping[str, NDArray[Any]]], float]

@@ -18,8 +18,8 @@ class Scaled:
     each bit come first. before_tuning: measures the same as `validated` without tuning, which takes most of the time;
     None for a source that isn't tuned. quick_bytes: estimates `shared_bytes` without coding, which takes most of the
     time of a large source; None for a small one. based: scale 1 has the steps of a base, and is taken where it is good
-    enough. estimate: of a small source without a base, about how `shared_bytes` changes between scales: it says where
-    to measure next.
+    enough. estimate: of a source without a base, about how `shared_bytes` changes between scales: it says where to
+    measure next.
     """
 
     made: Callable[[float], Made]

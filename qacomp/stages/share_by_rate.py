@@ -182,7 +182,7 @@ def _scaled(grids: _Grids, runs: ModelRuns | None, run: Run) -> Scaled:
         None if grids.tuning is None else lambda scale: _validated(grids, runs, scale, untuned_at, run),
         quick_bytes=grids.quick_bytes if grids.large else None,
         based=grids.sharing.based,
-        estimate=None if grids.large or grids.sharing.base else grids.sharing.estimate,
+        estimate=None if grids.sharing.base else grids.sharing.estimate,
     )
     what = grids.sharing.digest + grids.model.digest + ("" if runs is None else runs.digest)
     what += "" if grids.tuning is None else " tuned"
