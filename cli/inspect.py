@@ -17,6 +17,7 @@ from qacomp.cli.table import TableColumn, print_table
 
 if TYPE_CHECKING:
     from qacomp.report import Contents
+    from qacomp.report.contents import TensorRow
 
 _TENSORS = (
     TableColumn("tensor", 0, text=True),
@@ -58,8 +59,9 @@ class InspectRequest:
 def inspect_command(asked: InspectRequest) -> None:
     """Show sizes, tensors, codecs, provenance and settings of CONTAINER. Doesn't need torch.
 
-    Bits per value can be below the order-0 entropy of the indices, because of context coding. The bytes of tensors that
-    are coded together are divided among them by their numbers of values.
+    Bits per value can be below the order-0 entropy of the indices, because of context coding. The bytes of a section of
+    indices are divided among its tensors by the entropy of their indices, those of a section of values by the numbers
+    of values.
 
     --toml prints the settings with which compress makes the same bytes from the same model again. Settings that name a
     file or a function (--data, --metric) are printed as comments; nothing is opened or run.
@@ -95,8 +97,7 @@ def inspect_command(asked: InspectRequest) -> None:
         return
     rows = {row.name: row for row in contents.tensors}
     roles = _roles(infos, contents)
-    more = {t.name: {"entropy_bits_per_weight": rows[t.name].entropy, "role": roles.get(t.name)} for t in infos}
-    tensors = [asdict(t) | more[t.name] for t in infos]
+    tensors = [asdict(t) | _measured(rows[t.name]) | {"role": roles.get(t.name)} for t in infos]
     document = {
         "file": str(container),
         "version": version,
@@ -148,8 +149,8 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
                 t.stored_dtype,
                 k,
                 codec,
-                count(t.bytes),
-                figure(t.bits_per_weight),
+                count(row.bytes),
+                figure(row.bits),
                 figure(row.entropy),
             ]
         )
@@ -172,6 +173,11 @@ def _show(container: Path, contents: "Contents", infos: list[Any], meta: dict[st
         print_verdict(verdict, "as the file states it")
     if "settings" in meta:
         echo(f"settings that differ from the defaults (--toml prints all): {_chosen(str(meta['settings']))}")
+
+
+def _measured(row: "TensorRow") -> dict[str, Any]:
+    """Return the entries of a tensor's JSON that only its decoded indices tell."""
+    return {"bytes": row.bytes, "bits_per_weight": row.bits, "entropy_bits_per_weight": row.entropy}
 
 
 def _roles(infos: list[Any], contents: "Contents") -> dict[str, str | None]:

@@ -1,5 +1,7 @@
 """Collect the codecs, sizes and reasons of one tensor while it is written, for its line in the report."""
 
+from collections.abc import Sequence
+
 from qacomp.formats.codec_choice import Choice
 from qacomp.formats.codecs.base import Kind
 from qacomp.formats.dtypes import dtype_name
@@ -11,7 +13,8 @@ class Account:
     """The codecs, candidate sizes and reasons of one tensor.
 
     precision: the precision in which its codebook or vector is stored; same: the number of the tensor with the same
-    content, or None; entropy_bits: the order-0 entropy of its indices in bits per weight, None for a dense tensor.
+    content, or None; entropy_bits: the order-0 entropy of its indices in bits per weight, None for a dense tensor;
+    index_bits: what they take at each level (see `level_bits`), empty unless they are coded here.
     """
 
     def __init__(self, precision: str, same: int | None = None, entropy_bits: float | None = None) -> None:
@@ -21,10 +24,11 @@ class Account:
         self.candidates: dict[str, int] = {}
         self.reason = ""
         self.entropy_bits = entropy_bits
+        self.index_bits: Sequence[int] = ()
 
-    def has_indices(self, entropy_bits: float) -> None:
-        """Note that the tensor is shared, with indices of this entropy."""
-        self.entropy_bits = entropy_bits
+    def has_indices(self, entropy_bits: float, index_bits: Sequence[int]) -> None:
+        """Note that the tensor is shared, with indices of this entropy, which take these bits at each level."""
+        self.entropy_bits, self.index_bits = entropy_bits, index_bits
 
     def restore(self, codecs: list[str], candidates: dict[str, int], reason: str, entropy_bits: float | None) -> None:
         """Set what another writer has found out about the tensor."""

@@ -20,6 +20,7 @@ from qacomp.formats.errors import (
     TensorNotFoundError,
     UnsupportedVersionError,
 )
+from qacomp.formats.index_bits import DecodedBits
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
 from qacomp.formats.merkle import root_of
@@ -80,6 +81,7 @@ class Container:
         self._decoder = TensorDecoder(header, self._sections, self._inventory, access.threads)
         self._numbers = {record.name: number for number, record in enumerate(header.tensors)}
         complete = self._sections.complete_levels()
+        self._bits = DecodedBits(self._decoder, complete)
         self._top = (self.levels if complete == self._sections.levels else complete) - 1
         self._handles: list[Any] = [data]
 
@@ -140,6 +142,10 @@ class Container:
     def info(self, name: str) -> TensorInfo:
         """Return what the header says about a tensor. Raises TensorNotFoundError."""
         return self._inventory.tensor(self._number(name))
+
+    def measured(self, name: str) -> TensorInfo:
+        """Return `info` with the bytes of a tensor whose indices are coded with others': their group is decoded."""
+        return self._inventory.tensor(self._number(name), self._bits)
 
     @property
     def levels(self) -> int:
@@ -232,16 +238,17 @@ class Container:
         self.read_ahead()
         self.graph()
         _ = self.meta
+        infos = []
         for name in self.names:
             record, _ = self.content(name)
+            infos.append(self.measured(name))
             digest = DigestStream(self.header.digest_bytes)
             digest.update(self.tensor(name))
             if digest.digest() != record.digest:
                 raise ChecksumMismatchError(
                     f"{self.source}: tensor {name!r} doesn't decode to the values that were written; fetch it again"
                 )
-        infos = tuple(self.info(name) for name in self.names)
-        return VerifyReport(self.size, self.sections, infos, self.version, self.root)
+        return VerifyReport(self.size, self.sections, tuple(infos), self.version, self.root)
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:

@@ -144,13 +144,10 @@ def words(stored: NDArray[Any]) -> Array:
     return flat
 
 
-def entropy(indices: NDArray[Any], k: int) -> float:
-    """Compute the order-0 entropy of indices in bits per weight; 0.0 for an empty array."""
-    if not indices.size:
-        return 0.0
-    counts = index_counts(indices, k)
-    share = counts[counts > 0] / indices.size
-    return float(-(share * np.log2(share)).sum())
+def symbol_entropy(counts: NDArray[np.int64]) -> float:
+    """Compute the order-0 entropy of symbols that occur so often, in bits per symbol; 0.0 if there are none."""
+    share = counts[counts > 0] / max(int(counts.sum()), 1)
+    return float(-(share * np.log2(share)).sum()) + 0.0
 
 
 def index_counts(indices: NDArray[Any], k: int = 0) -> NDArray[np.int64]:

@@ -59,13 +59,16 @@ class SectionInfo:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor of a file, as the header describes it; nothing is decoded.
+    """One tensor of a file, as the header describes it.
 
     dtype: of the array that `Container.tensor` returns; stored_dtype: of the values or codebook in the file; k: size of
     the finest codebook, None for a dense tensor; levels: all codebook sizes, the coarsest first; bytes: stored bytes of
-    its own sections plus its share, by number of values, of the sections it has in common with others; 0 if an earlier
-    tensor has the same content; bits_per_weight: 8 * bytes / values; digest: BLAKE2b of its decoded bytes, in hex;
-    same_as: name of the earlier tensor with the same content, or None; blocks: block shape of its codebooks, or None.
+    its own sections, plus its part of those that it has in common with others: of indices by the entropy of each
+    tensor's, of codebooks and dense tensors by their numbers of values. 0 if an earlier tensor has the same content;
+    None if that takes decoded indices, which `Container.measured` decodes and `Container.info` doesn't, or indices of
+    levels that a file that is cut off doesn't have. bits_per_weight: 8 * bytes / values, or None; digest: BLAKE2b of
+    its decoded bytes, in hex; same_as: name of the earlier tensor with the same content, or None; blocks: block shape
+    of its codebooks, or None.
     """
 
     name: str
@@ -75,9 +78,9 @@ class TensorInfo:
     k: int | None
     levels: tuple[int, ...]
     codec: str
-    bytes: int
+    bytes: int | None
     values: int
-    bits_per_weight: float
+    bits_per_weight: float | None
     digest: str
     same_as: str | None
     blocks: tuple[int, ...] | None = None

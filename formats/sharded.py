@@ -87,6 +87,10 @@ class ShardedContainer(Container):
         """Return what the header says about a tensor."""
         return self._of(name).info(name)
 
+    def measured(self, name: str) -> TensorInfo:
+        """Return `info` with the bytes of a tensor whose indices are coded with others'."""
+        return self._of(name).measured(name)
+
     @property
     def levels(self) -> int:
         """Return the number of progressive levels."""

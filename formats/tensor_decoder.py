@@ -188,11 +188,16 @@ class TensorDecoder:
     def _group_indices(self, number: int, top: int) -> Array:
         """Decode the indices of a tensor in an index group, at level `top` or its finest level if that is coarser."""
         record = self.header.tensors[number]
-        parts: list[Array] = []
-        for level in range(min(top + 1, record.stored_levels)):
-            place = self.sections.place(INDICES, level, record.group - 1)
-            parts = self.sections.group(place, partial(self._decode_indices, place, record.group - 1, level, parts))
+        parts = self.group_indices(record.group - 1, min(top, record.stored_levels - 1))
         return parts[self.members.index_positions[number]]
+
+    def group_indices(self, group: int, top: int) -> list[Array]:
+        """Decode the indices of all tensors of a group, each at level `top` or at its finest level if it has fewer."""
+        parts: list[Array] = []
+        for level in range(top + 1):
+            place = self.sections.place(INDICES, level, group)
+            parts = self.sections.group(place, partial(self._decode_indices, place, group, level, parts))
+        return parts
 
     def _decode_indices(self, place: int, group: int, level: int, above: Sequence[Array]) -> list[Array]:
         """Decode the indices of all tensors of a group, at a level or their finest; above: indices at level - 1."""

@@ -25,12 +25,14 @@ from qacomp.formats.encoding import (
     blob,
     encode,
     encode_levels,
-    entropy,
+    index_counts,
     repetitive,
+    symbol_entropy,
     words,
 )
 from qacomp.formats.errors import UnsupportedTensorError
 from qacomp.formats.held import HeldTensor, details
+from qacomp.formats.index_bits import level_bits
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.metadata import write_metadata
 from qacomp.formats.open_groups import OpenGroups
@@ -105,7 +107,9 @@ class Writer:
         if number is None:
             return
         if isinstance(tensor, SharedTensor):
-            self._accounts[number].has_indices(entropy(tensor.indices, tensor.codebook.shape[-1]))
+            counts = index_counts(tensor.indices, tensor.codebook.shape[-1])
+            bits = level_bits(record, counts, record.stored_levels - 1)
+            self._accounts[number].has_indices(symbol_entropy(counts), bits)
             self._add_shared(number, tensor)
         else:
             self._add_dense(number, stored)
@@ -248,10 +252,12 @@ class Writer:
                 blobs.append((record, choice.payload))
         made = self._spools.assemble(self._records, blobs, self.digest_bytes, self.chunk_log2)
         inventory = Inventory(made.header, layout.Members(made.header.tensors))
-        reports = tuple(self._tensor_report(n, inventory.tensor(n).bytes) for n in range(len(self._records)))
+        infos = (inventory.tensor(n, lambda n: self._accounts[n].index_bits) for n in range(len(self._records)))
+        reports = tuple(self._tensor_report(n, info.bytes) for n, info in enumerate(infos))
         self.report = WriteReport(made.size, sizes[GRAPH], sizes[META], made.overhead, reports, made.root)
 
-    def _tensor_report(self, number: int, charged: int) -> TensorReport:
+    def _tensor_report(self, number: int, charged: int | None) -> TensorReport:
+        assert charged is not None  # the bits of all indices in groups are known
         account = self._accounts[number]
         report = account.report(self._records[number], charged)
         if account.same is None:

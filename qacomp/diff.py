@@ -3,7 +3,7 @@
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.errors import ConfigError
-from qacomp.formats import BFLOAT16, Container, TensorInfo, bfloat16_to_float32
+from qacomp.formats import BFLOAT16, Container, TensorInfo, UnsupportedVersionError, bfloat16_to_float32
 from qacomp.graphs.metadata import metadata
 from qacomp.options.older import translated
 from qacomp.remote import open_file
@@ -23,7 +23,7 @@ class TensorChange:
 
     max_abs, rms: largest and root-mean-square |b − a|, if both have the same shape, else None; NaN if values aren't
     finite. relative: rms divided by the root mean square of a's values; infinite if only those of a are all zero.
-    bytes: stored bytes.
+    bytes: stored bytes, as in `TensorInfo`; None also if only a newer version can decode what tells them.
     """
 
     name: str
@@ -73,7 +73,8 @@ def compare(a: Path, b: Path) -> Difference:
         for name in [*left, *(name for name in right if name not in left)]:
             change = _compare(first, second, left.get(name), right.get(name))
             if change is not None:
-                changes.append(change)
+                sizes = _bytes(first, left.get(name)), _bytes(second, right.get(name))
+                changes.append(replace(change, bytes=sizes))
         x, y = dict(metadata(first)), dict(metadata(second))
         settings = _differing(_settings(x.pop("settings", "")), _settings(y.pop("settings", "")))
         return Difference(
@@ -113,9 +114,17 @@ def _change(
         (a.shape if a else None, b.shape if b else None),
         (a.dtype if a else None, b.dtype if b else None),
         (a.k if a else None, b.k if b else None),
-        (a.bytes if a else None, b.bytes if b else None),
+        (None, None),
         *(distance or (None, None, None)),
     )
+
+
+def _bytes(container: Container, info: TensorInfo | None) -> int | None:
+    """Return the stored bytes of a tensor, as all commands show them; None if only a newer version can decode them."""
+    try:
+        return None if info is None else container.measured(info.name).bytes
+    except UnsupportedVersionError:
+        return None
 
 
 def _distance(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float, float]:

@@ -81,6 +81,10 @@ class Codec:
         """Decode several payloads, each with its streams, as `decode` does. Raises CodecError if one is damaged."""
         return [self.decode(payload, streams) for payload, streams in payloads]
 
+    def shares(self, streams: Sequence[Stream]) -> list[int] | None:
+        """Return in what proportion a section's bytes belong to its streams; None if only their contents tell."""
+        return None if any(stream.kind == "indices" for stream in streams) else [stream.count for stream in streams]
+
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding from the first fields of the payload. May raise CodecError."""
         return SECTION_WORK + sum(STREAM_WORK + stream.count * word_dtype(stream).itemsize for stream in streams)

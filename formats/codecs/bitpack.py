@@ -56,6 +56,10 @@ class BitPack(Codec):
         """Return the packed streams, one after the other."""
         return b"".join(pack(part, bits_of(s.alphabet)) for part, s in zip(parts, streams, strict=True))
 
+    def shares(self, streams: Sequence[Stream]) -> list[int] | None:
+        """Return the bytes of each stream."""
+        return [(stream.count * bits_of(stream.alphabet) + 7) // 8 for stream in streams]
+
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding: 40 for each bit, besides those of every codec."""
         return super().work(payload, streams) + 40 * 8 * len(payload)

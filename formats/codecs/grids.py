@@ -59,6 +59,10 @@ class Grids(Codec):
         assert coded is not None  # all streams have one type
         return coded
 
+    def shares(self, streams: Sequence[Stream]) -> list[int] | None:
+        """Return the codebooks of each stream: each takes a scale and a zero point, however many entries it has."""
+        return [_scales(stream).count if stream.codebooks else stream.count for stream in streams]
+
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding: the zero points and scales under planes, and the products."""
         if not _fits(streams):

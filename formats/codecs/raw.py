@@ -23,6 +23,10 @@ class Raw(Codec):
             part.astype(word_dtype(s), copy=False).tobytes() for part, s in zip(parts, streams, strict=True)
         )
 
+    def shares(self, streams: Sequence[Stream]) -> list[int] | None:
+        """Return the bytes of each stream, or for values, which have one type, their numbers."""
+        return super().shares(streams) or [stream.count * word_dtype(stream).itemsize for stream in streams]
+
     def decode(self, payload: memoryview, streams: Sequence[Stream]) -> list[Array]:
         """Return views of the payload, one for each stream. Raises CodecError."""
         parts: list[Array] = []

@@ -170,9 +170,11 @@ def gather(path: Path, result: "Figures | None") -> Contents:
 
 
 def _row(container: Container, name: str, result: "Figures | None") -> TensorRow:
-    info = container.info(name)
+    info = container.measured(name)
     made = next((layer for layer in result.layers if layer.name == name), None) if result else None
     shared = container.shared(name) if info.k is not None else None
+    size = info.bytes if made is None else made.bytes
+    assert size is not None  # unknown only in a file that is cut off
     entropy, used = (None, 0) if shared is None else _usage(shared)
     levels, shares = ((), ()) if shared is None else _levels(shared)
     note = (made.skipped or "") if made else ""
@@ -185,9 +187,9 @@ def _row(container: Container, name: str, result: "Figures | None") -> TensorRow
         k=info.k,
         codec=info.codec,
         reason=made.codec_reason if made else "",
-        bytes=made.bytes if made else info.bytes,
+        bytes=size,
         values=info.values,
-        bits=8 * (made.bytes if made else info.bytes) / info.values if info.values else 0.0,
+        bits=8 * size / max(info.values, 1),
         entropy=entropy,
         error=result.relative_errors.get(name) if result else None,
         error_db=made.error_db if made else None,

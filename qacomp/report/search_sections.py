@@ -87,7 +87,8 @@ def _lead(search: RateSearch) -> str:
     if not search.sensitivities:
         return "Bytes in the file. Sensitivities weren't measured, since no outputs could be compared."
     return (
-        "Bytes in the file. Sensitivity: change of the outputs divided by the relative squared error of the weight,"
+        "Bytes in the file; those of tensors that are coded together are divided by the entropy of their indices."
+        " Sensitivity: change of the outputs divided by the relative squared error of the weight,"
         " measured with this weight alone on its grid while steps were chosen. Change of outputs for 1 kB: what it"
         " costs there to save 1 kB with a wider step; steps are chosen to make it alike for all. A dash: not measured,"
         " since no output depends on it, or since a wider step hardly changes the bits."

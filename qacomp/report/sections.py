@@ -178,9 +178,9 @@ def layers(c: Contents) -> str:
         )
     lead = (
         "Bits per weight as stored, codebook included. The mark in each bar is the order-0 entropy of the indices;"
-        " context coding can need fewer bits. Error: RMS of the weights' change divided by the RMS of the original"
-        " weights. At its operator: the change of the operator's output relative to that output, on the original"
-        " model's activations."
+        " context coding can need fewer bits. Bytes of tensors that are coded together are divided by these entropies."
+        " Error: RMS of the weights' change divided by the RMS of the original weights. At its operator: the change of"
+        " the operator's output relative to that output, on the original model's activations."
     )
     return section("layers", "Layers", markup, lead)
 

@@ -90,6 +90,9 @@ def test_compress_needs_nothing_but_the_checkpoint(qacomp: Qacomp, trained: Path
     assert all(layer["skipped"] for layer in document["layers"] if layer["k"] is None)
     assert set(document["seconds"]) == {"fine-tune", "share", "tune", "evaluate", "encode", "decode"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pt", "net.qac"]  # nothing left over
+    inspected = qacomp("inspect", container, "--json").json["tensors"]
+    for layer, tensor in zip(document["layers"], inspected, strict=True):
+        assert all(layer[key] == tensor[key] for key in ("name", "bytes", "bits_per_weight"))
 
 
 def test_accuracy_survives_compression(qacomp: Qacomp, trained: Path, tmp_path: Path) -> None:

@@ -38,6 +38,33 @@ def test_inspect_shows_sizes_and_entropy(qacomp: Qacomp, tmp_path: Path) -> None
     assert "entropy" in shown and "coded, .qac" in shown and "k = 4" in shown
 
 
+def test_all_commands_tell_the_same_bytes_of_a_tensor(qacomp: Qacomp, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    book = np.linspace(-1, 1, 16, dtype=np.float32)
+    drawn = {f"w{n}": np.minimum(random.integers(0, 16, (90, 100)), n).astype(np.uint8) for n in range(0, 16, 2)}
+    tensors = {name: SharedTensor(book, indices) for name, indices in drawn.items()}
+    path, page = tmp_path / "a.qac", tmp_path / "report.html"
+    report = save_file(path, {**tensors, "norm": random.random(30, np.float32)})
+    told = {t.name: t.bytes for t in report.tensors}
+    save_file(tmp_path / "b.qac", {"norm": np.zeros(9, np.float32)})
+    document = qacomp("inspect", path, "--json", "--report", page, "--no-measure").json
+    assert {t["name"]: t["bytes"] for t in document["tensors"]} == told
+    bits = {t["name"]: t["bits_per_weight"] for t in document["tensors"]}
+    assert all(t["bits_per_weight"] == 8 * t["bytes"] / t["values"] for t in document["tensors"])
+    assert bits["w0"] < 0.1 and all(
+        bits[t.name] == pytest.approx(t.entropy_bits, rel=0.1, abs=0.1) for t in report.tensors[:8]
+    )
+    inside = [s["bytes"] for s in document["sections"] if s["tensors"]]
+    assert sum(told.values()) == sum(inside) and len(inside) == 2
+    assert {t["name"]: t["bytes"] for t in qacomp("verify", path, "--json").json["tensors"]} == told
+    changes = qacomp("diff", path, tmp_path / "b.qac", "--json").json["tensors"]
+    assert {t["name"]: t["bytes"][0] for t in changes} == told
+    gate = qacomp("gate", tmp_path / "b.qac", "--against", path, "--json").json["difference"]["tensors"]
+    assert {t["name"]: t["bytes"][0] for t in gate} == told
+    shown, html = qacomp("inspect", path).out, page.read_text(encoding="utf-8")
+    assert all(f"{told[name]:,}" in shown and f"<td>{told[name]:,}</td>" in html for name in tensors)
+
+
 def test_inspect_names_the_settings_that_were_chosen(qacomp: Qacomp, tmp_path: Path) -> None:
     from qacomp.options.config import CompressConfig
 
