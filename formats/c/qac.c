@@ -1145,6 +1145,11 @@ static void find_contexts(const context_model *m, lane *l, uint32_t n) {
     }
 }
 
+/* The state of a trellis after a symbol that is so far from that of zero. */
+static uint32_t trail_after(uint32_t trail, uint32_t away) {
+    return (0x73426150u >> 4 * trail & 7) ^ (away & 1) << 1;
+}
+
 /* Put the index that a symbol stands for, and move on, also along a trellis. */
 static void pass_symbol(context_model *m, lane *l, uint32_t symbol) {
     const context_stream *c = &m->streams[l->stream];
@@ -1152,7 +1157,7 @@ static void pass_symbol(context_model *m, lane *l, uint32_t symbol) {
     amount at = l->at;
     if (HAS_TRELLIS && c->way) {
         uint32_t away = symbol - c->centre, odd = l->trail & 1;
-        l->trail = (uint8_t)((0x73426150u >> 4 * l->trail & 7) ^ (away & 1) << 1);
+        l->trail = (uint8_t)trail_after(l->trail, away);
         if (symbol <= c->centre) odd = away ? 0 - odd : 0;
         symbol = c->zero + 2 * away - odd;
         m->beyond |= symbol >= c->most;

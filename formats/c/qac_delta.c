@@ -3,7 +3,7 @@
  * a program without deltas has the decoder alone.
  *
  * Read it from top to bottom: the digest; the files, which share one arena; the parts of a section; what the base predicts;
- * the differences; the encoders (bitpack, rans, context, planes), which make the bytes of a section again; a whole
+ * the differences; the encoders (bitpack, rans, context, trellis, planes), which make the bytes of a section again; a whole
  * section; the functions of qac_delta.h.
  *
  * The rules of qac.c hold here too. Of the three files, `made` (the new one) has the top of the stack in the arena; the
@@ -689,23 +689,32 @@ typedef struct replay {
     uint64_t *sums;   /* for each stream: the magnitudes so far, and the size of the alphabet */
     uint32_t *counts; /* for each stream: how many symbols so far */
     uint32_t *keys;   /* of an epoch (steps, lanes): context * 256 + symbol */
+    uint8_t *trails;  /* of trellis: the states of the lanes (epochs, lanes) at the start of each epoch */
     uint32_t run, longer, steps, tail, epochs, starts[MOST_EPOCHS + 1];
 } replay;
 
+/* Where a lane's next symbol stands in its stream: in trellis with rows along the first axis it isn't transposed. */
+static amount symbol_place(const context_model *m, const lane *l) {
+    const context_stream *c = &m->streams[l->stream];
+    return HAS_TRELLIS && c->way == ALONG_FIRST ? l->channel * c->filter_count + l->filter : l->at;
+}
+
 /* Move a lane past its next symbol, without adding it to the means; returns that symbol. */
 static uint32_t pass(context_model *m, lane *l) {
-    uint32_t symbol = got(&m->s[l->stream], l->at);
+    const context_stream *c = &m->streams[l->stream];
+    uint32_t symbol = got(&m->s[l->stream], symbol_place(m, l));
     int settled = m->settled;
-    lane_note(&m->streams[l->stream], l, symbol);
+    lane_note(c, l, symbol);
+    if (HAS_TRELLIS && c->way) l->trail = (uint8_t)trail_after(l->trail, symbol - c->centre);
     m->settled = 1;
     if (++l->at == l->turn) lane_turn(m, l);
     m->settled = settled;
     return symbol;
 }
 
-/* Set all lanes to a step, with the symbols before it as their history. */
-static void set_lanes(replay *r, uint32_t step) {
-    uint32_t back = step < 6 ? step : 6, number = 0;
+/* Set all lanes to the start of an epoch, with the symbols before it as their history. */
+static void set_lanes(replay *r, uint32_t epoch) {
+    uint32_t step = r->starts[epoch], back = step < 6 ? step : 6, number = 0;
     amount before = 0, start = 0; /* of the stream, and of the lane */
     for (uint32_t i = 0; i < r->m.lane_count; i++) {
         lane *l = &r->m.lanes[i];
@@ -716,6 +725,7 @@ static void set_lanes(replay *r, uint32_t step) {
         l->sum = l->side = 0;
         memset(&l->history, 0, sizeof l->history);
         for (uint32_t j = 0; j < back; j++) pass(&r->m, l);
+        if (r->trails) l->trail = r->trails[(size_t)epoch * r->m.lane_count + i];
         start += r->run + (i < r->longer);
     }
 }
@@ -735,7 +745,7 @@ static void take_from(mean *m, uint32_t sum) {
 /* Add a lane's next symbol to the means (or take it from them), which refinements don't need. */
 static void count_mean(replay *r, const lane *l, int add) {
     const context_stream *c = &r->m.streams[l->stream];
-    uint32_t size = magnitude(got(&r->m.s[l->stream], l->at), c->centre);
+    uint32_t size = magnitude(got(&r->m.s[l->stream], symbol_place(&r->m, l)), c->centre);
     r->sums[l->stream] += add ? size : 0 - (uint64_t)size;
     r->counts[l->stream] += add ? 1 : UINT32_MAX;
     if (c->filters && add) add_to(&c->filters[l->filter], size, 1);
@@ -797,14 +807,14 @@ static const context_stream *stream_of(const context_model *m, uint32_t context)
 static qac_error encode_epoch(replay *r, uint32_t epoch, output *out) {
     context_model *m = &r->m;
     int settled = m->settled;
-    set_lanes(r, r->starts[epoch]);
+    set_lanes(r, epoch);
     for (uint32_t i = 0; i < m->lane_count && !settled; i++) {
         for (uint32_t step = 0; step < steps_of(r, i, epoch); step++) {
             count_mean(r, &m->lanes[i], 0);
             pass(m, &m->lanes[i]);
         }
     }
-    if (!settled) set_lanes(r, r->starts[epoch]);
+    if (!settled) set_lanes(r, epoch);
     walk(r, epoch, 0);
     m->settled = 1; /* the means are right already */
     qac_error error = refresh(m, 0);
@@ -822,13 +832,59 @@ static qac_error encode_epoch(replay *r, uint32_t epoch, output *out) {
     return error;
 }
 
-/* Make a payload of context, as encode_rans does its own. The streams aren't empty. */
-static qac_error encode_context(qac_file *f, input *in, stream *s, uint32_t n, output *out) {
+/* Turn the indices of a stream of trellis into symbols, in place, and note the states of the lanes that begin in it.
+ * l: where it starts; place: its first symbol's among all; lane_number, next: the next lane to begin, and its place. */
+static qac_error follow(replay *r, lane *l, amount place, uint32_t *lane_number, amount *next) {
+    const context_model *m = &r->m;
+    uint32_t number = l->stream;
+    const context_stream *c = &m->streams[number];
+    while (l->stream == number) {
+        amount at = symbol_place(m, l);
+        if (place++ == *next) {
+            r->trails[*lane_number] = l->trail;
+            *next += r->run + (*lane_number < r->longer);
+            ++*lane_number;
+        }
+        if (c->way) {
+            int32_t away = (int32_t)got(&m->s[number], at) - (int32_t)c->zero;
+            int32_t doubled = away + ((away > 0) - (away < 0)) * (l->trail & 1);
+            if (doubled & 1) return QAC_BAD_PAYLOAD;
+            put(&m->s[number], at, (uint32_t)((int32_t)c->centre + doubled / 2));
+            l->trail = (uint8_t)trail_after(l->trail, (uint32_t)(doubled / 2));
+        }
+        if (++l->at == l->turn) lane_turn(m, l);
+    }
+    return QAC_OK;
+}
+
+/* Turn the indices of all streams of trellis into symbols. first: the state before the first one. */
+static qac_error follow_all(replay *r, uint32_t first) {
+    amount place = 0, next = 0;
+    uint32_t lane_number = 0;
+    lane l;
+    int settled = r->m.settled;
+    r->m.settled = 1; /* so that the lane adds nothing to the means */
+    for (uint32_t i = 0; i < r->m.n; place += r->m.s[i++].count) {
+        if (!r->m.s[i].count) continue;
+        memset(&l, 0, sizeof l);
+        l.stream = (uint16_t)i;
+        l.trail = i ? 0 : (uint8_t)first;
+        lane_to(&r->m, &l, 0); /* in the midst of a row the state stays */
+        TRY(follow(r, &l, place, &lane_number, &next));
+    }
+    r->m.settled = settled;
+    return r->trails[0] == first ? QAC_OK : QAC_BAD_PAYLOAD;
+}
+
+/* Make a payload of context or trellis, as encode_rans does its own. The streams aren't empty. */
+static qac_error encode_context(qac_file *f, input *in, int trellis, stream *s, uint32_t n, output *out) {
     amount mark = f->top, length = rest(in), limit;
     const uint8_t *choices = in->at;
+    uint32_t first = 0;
     replay r;
     memset(&r, 0, sizeof r);
-    TRY(start_context(in, s, 0, n, &r.m));
+    TRY(start_context(in, s, trellis, n, &r.m));
+    if (trellis && (first = get_byte(in)) > 7) return QAC_BAD_PAYLOAD;
     TRY(at_end(in));
     if (r.m.lane_count > r.m.total) return QAC_BAD_PAYLOAD;
     r.run = (uint32_t)(r.m.total / r.m.lane_count);
@@ -838,18 +894,30 @@ static qac_error encode_context(qac_file *f, input *in, stream *s, uint32_t n, o
     r.keys = take(f, 4 * (amount)list_epochs(&r) * r.m.lane_count);
     r.sums = take(f, 8 * (amount)n);
     r.counts = take_zeros(f, 4 * (amount)n);
+    if (trellis) r.trails = take_zeros(f, (amount)greater(r.epochs, 1) * r.m.lane_count);
     ALLOCATED(f, mark);
     prepare_context(&r.m);
     for (uint32_t i = 0; i < n; i++) r.sums[i] = s[i].alphabet;
+    if (trellis) TRY(follow_all(&r, first));
     set_lanes(&r, 0);
-    for (uint32_t e = 0; e < r.epochs; e++) walk(&r, e, 1);
+    for (uint32_t e = 0; e < r.epochs; e++) {
+        for (uint32_t i = 0; trellis && i < r.m.lane_count; i++) r.trails[(size_t)e * r.m.lane_count + i] = r.m.lanes[i].trail;
+        walk(&r, e, 1);
+    }
     for (uint32_t i = 0; i < r.m.lane_count; i++) { /* now each lane is at its tail, which its first state holds */
         uint32_t factor = 1;
         r.m.lanes[i].state = STATE_LOW;
         for (uint32_t j = 0; j < r.tail; j++, factor *= r.m.width) r.m.lanes[i].state += pass(&r.m, &r.m.lanes[i]) * factor;
     }
     for (uint32_t e = r.epochs; e-- > 0;) TRY(encode_epoch(&r, e, out));
-    TRY(put_front(out, choices, length, (const uint8_t *)&r.m.lanes[0].state, sizeof(lane), r.m.lane_count));
+    TRY(put_front(out, choices, trellis ? 0 : length, (const uint8_t *)&r.m.lanes[0].state, sizeof(lane), r.m.lane_count));
+    if (trellis) { /* the choices, with the state of the first lane, and the states of the others */
+        amount states = r.m.lane_count - 1u;
+        if ((amount)(out->end - out->at) < length + states) return QAC_BAD_PAYLOAD;
+        out->end -= length + states;
+        memcpy(out->end, choices, length);
+        memcpy(out->end + length, r.trails + 1, states);
+    }
     f->top = mark;
     return QAC_OK;
 }
@@ -1289,7 +1357,8 @@ static qac_error make_indices(qac_delta *d, uint32_t place, uint8_t **made) {
     change_model model;
     making m;
     TRY(start_making(d, place, 1, &m));
-    if (m.codec != RAW && m.codec != BITPACK && m.codec != RANS && m.codec != CONTEXT) return QAC_UNSUPPORTED_DELTA;
+    int trellis = HAS_TRELLIS && m.codec == TRELLIS;
+    if (m.codec != RAW && m.codec != BITPACK && m.codec != RANS && m.codec != CONTEXT && !trellis) return QAC_UNSUPPORTED_DELTA;
     memset(&model, 0, sizeof model);
     for (uint32_t i = 0; i < 36; i++) model.changed[i].zero = 32768;
     for (uint32_t i = 0; i < 3; i++) model.up[i].zero = 32768;
@@ -1314,7 +1383,7 @@ static qac_error make_indices(qac_delta *d, uint32_t place, uint8_t **made) {
     drop_kept(d);
     output out = {m.out, offset(m.out, section_of(f, place)->stored_bytes)};
     if (m.codec == RANS) TRY(encode_rans(f, &m.choices, m.streams, m.n, &out));
-    else if (m.codec == CONTEXT) TRY(encode_context(f, &m.choices, m.streams, m.n, &out));
+    else if (m.codec == CONTEXT || trellis) TRY(encode_context(f, &m.choices, trellis, m.streams, m.n, &out));
     else TRY(at_end(&m.choices));
     if (!f->measuring && m.codec == RAW) TRY(put_raw(&out, m.streams, m.n));
     if (!f->measuring && m.codec == BITPACK) TRY(put_bitpack(&out, m.streams, m.n));

@@ -64,7 +64,7 @@ class Trellis(Codec):
             return None
         flat = np.concatenate([part for _, part, _ in found]).astype(np.uint8)
         states = np.concatenate([states for _, _, states in found])
-        rows = _rows(used, ways, np.zeros(0, np.uint8), states)
+        rows = rows_of(used, ways, np.zeros(0, np.uint8), states)
         bits, centres = bits_for(symbols), [paths.centre_of(path) for path in ways]
         lanes, taps, settings, estimate = choose(flat, symbols, centres, bits, rows)
         if estimate + 8 * (_HEAD_BYTES + _STREAM_BYTES * len(used)) + _LANE_BITS * lanes > 8 * most:
@@ -85,7 +85,7 @@ class Trellis(Codec):
         total, used = super().work(payload, streams), [s for s in streams if s.count]
         if not used:
             return total
-        lanes, chosen, ways = _parameters(ByteReader(payload, CodecError), used)
+        lanes, chosen, ways = read_parameters(ByteReader(payload, CodecError), used)
         steps = sum(min(paths.row_length(s, path.way), s.count) for s, path in zip(used, ways, strict=True))
         return total + work_of(lanes, chosen) + steps * _ROW_STEP_WORK
 
@@ -120,7 +120,7 @@ def _path_of(part: Array, stream: Stream) -> tuple[Path, Array, NDArray[np.uint8
     return Path(NO_PATH, centre), part, np.zeros(part.size, np.uint8)
 
 
-def _rows(streams: Sequence[Stream], ways: Sequence[Path], starts: Array, states: Array) -> Paths:
+def rows_of(streams: Sequence[Stream], ways: Sequence[Path], starts: Array, states: Array) -> Paths:
     """Return the rows of all streams. starts: (lanes,), for a decoder; states: (count,), for an encoder."""
     on = np.array([path.way != NO_PATH for path in ways])
     odd = np.array([paths.centre_of(path) & 1 for path in ways], np.uint8)
@@ -128,8 +128,8 @@ def _rows(streams: Sequence[Stream], ways: Sequence[Path], starts: Array, states
     return Paths(on, odd, fresh, starts, states)
 
 
-def _parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, Parameters, list[Path]]:
-    """Read the parameters of streams that have symbols, but for the lanes' states. Raises CodecError."""
+def read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, Parameters, list[Path]]:
+    """Read the lanes, the parameters and the paths of streams with symbols; no states yet. Raises CodecError."""
     bits, taps, lanes = reader.uint(14), reader.uint(len(model.TAPS) - 1), reader.uint(MAX_LANES)
     settings, ways = [], []
     for stream in used:
@@ -154,13 +154,13 @@ def _read(payload: memoryview, streams: Sequence[Stream]) -> _Followed | None:
             raise CodecError("a payload without symbols isn't empty; the file is damaged")
         return None
     reader = ByteReader(payload, CodecError)
-    lanes, chosen, ways = _parameters(reader, used)
+    lanes, chosen, ways = read_parameters(reader, used)
     check(lanes, chosen)
     starts = np.frombuffer(reader.raw(lanes), np.uint8)
     if int(starts.max()) >= paths.STATES:
         raise CodecError("a lane's state on the trellis is out of range; the file is damaged")
     ways[0] = replace(ways[0], start=int(starts[0]))
-    rows = _rows(used, ways, starts, np.zeros(0, np.uint8))
+    rows = rows_of(used, ways, starts, np.zeros(0, np.uint8))
     return _Followed(payload_of(reader, lanes, replace(chosen, paths=rows)), ways)
 
 

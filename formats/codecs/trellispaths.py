@@ -163,7 +163,8 @@ def found_path(part: Array, stream: Stream) -> tuple[Path, Array, NDArray[np.uin
         for centre in _likely(part, int(first[0]) & 1 if first.size else None):
             for start in range(STATES if skipped else 1):
                 path = Path(way, centre, start)
-                if (found := _symbols(indices, stream, path)) is not None:
+                found = symbols_along(indices, stream, path)
+                if found is not None and _evident(indices, found[1], centre):
                     return path, *found
     return None
 
@@ -180,8 +181,13 @@ def _likely(part: Array, parity: int | None) -> Sequence[int]:
     return [int(index) for index in order if parity is None or index & 1 == parity][:_CENTRES]
 
 
-def _symbols(indices: Array, stream: Stream, path: Path) -> tuple[Array, NDArray[np.uint8]] | None:
-    """Return the symbols of indices along a path, and the states before them; None if they don't follow it."""
+def _evident(indices: Array, states: NDArray[np.uint8], centre: int) -> bool:
+    """Return whether indices don't follow a trellis by chance."""
+    return int(np.count_nonzero((states & 1).astype(bool) & (indices != centre))) >= _EVIDENT
+
+
+def symbols_along(indices: Array, stream: Stream, path: Path) -> tuple[Array, NDArray[np.uint8]] | None:
+    """Return the symbols of turned indices along a path, and the states before them; None if they don't follow it."""
     length = row_length(stream, path.way)
     skipped = _skipped(stream, path.way)
     multiples = _rows(indices.astype(np.int32) - path.centre, skipped, length)
@@ -202,6 +208,4 @@ def _symbols(indices: Array, stream: Stream, path: Path) -> tuple[Array, NDArray
     span = slice(skipped, skipped + indices.size)
     symbols = np.ascontiguousarray(doubled.T).reshape(-1)[span] // 2 + centre_of(path)
     before = np.ascontiguousarray(states.T).reshape(-1)[span]
-    if np.count_nonzero((before & 1).astype(bool) & (indices != path.centre)) < _EVIDENT:
-        return None
     return symbols.astype(np.uint8 if symbols.max() < 256 else np.uint16), before

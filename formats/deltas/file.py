@@ -41,7 +41,8 @@ class Step:
 class Delta:
     """A delta. head: prefix and stored header of the new container; steps: one for each of its sections, in order.
 
-    left_out: names such as no-zstd, of codecs that the delta's own header isn't stored with.
+    left_out: names such as no-zstd, of codecs that the delta's own header isn't stored with; version: the lowest one
+    that its differences need.
     """
 
     source: str
@@ -51,6 +52,7 @@ class Delta:
     steps: tuple[Step, ...]
     size: int = 0
     left_out: tuple[str, ...] = ()
+    version: tuple[int, int] = (1, 0)
 
 
 def identity(parts: Iterable[bytes | memoryview]) -> FileIdentity:
@@ -85,7 +87,7 @@ def delta_chunks(delta: Delta) -> Iterator[bytes | memoryview]:
     choice = blob(header, check_header, (), delta.left_out)
     size = PREFIX_BYTES + len(choice.payload) + sum(len(payload) for payload in payloads)
     crc = crc32(choice.payload)
-    yield write_prefix(Prefix(DELTA.version, choice.codec.id, len(choice.payload), len(header), size, crc), DELTA)
+    yield write_prefix(Prefix(delta.version, choice.codec.id, len(choice.payload), len(header), size, crc), DELTA)
     yield choice.payload
     yield from payloads
 
@@ -121,7 +123,7 @@ def _read(data: memoryview, source: str, limits: bounds.Limits) -> Delta:
     payloads = _payloads(data[end:], sizes, crcs)
     head = next(payloads)
     steps = [Step(m, number=next(numbers)) if m == REFERRED else Step(m, payload=next(payloads)) for m in methods]
-    return Delta(source, base, new, head, tuple(steps), len(data))
+    return Delta(source, base, new, head, tuple(steps), len(data), version=prefix.version)
 
 
 def _identity(reader: ByteReader) -> FileIdentity:

@@ -1,11 +1,12 @@
 """Make the delta between two containers: each section in the form that takes the fewest bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from qacomp.formats.codec_choice import LEAVE_OUT
 from qacomp.formats.codecs import CODECS
 from qacomp.formats.codecs.lzma import Lzma
 from qacomp.formats.codecs.planes import Planes
+from qacomp.formats.codecs.trellis import Trellis
 from qacomp.formats.codecs.zstd import Zstd
 from qacomp.formats.container import Container
 from qacomp.formats.deltas.coding import difference
@@ -36,7 +37,17 @@ def make_delta(old: Container, new: Container, advance: Callable[[], None] = lam
         steps.append(step)
         advance()
     head = new.data[: new.start]
-    return Delta("delta", file_identity(old), file_identity(new), head, tuple(steps), left_out=left_out)
+    version = version_of(new, steps)
+    return Delta(
+        "delta", file_identity(old), file_identity(new), head, tuple(steps), left_out=left_out, version=version
+    )
+
+
+def version_of(new: Container, steps: Sequence[Step]) -> tuple[int, int]:
+    """Return the lowest version that a delta with these steps needs: 1.1 for differences of the codec trellis."""
+    pairs = zip(new.header.sections, steps, strict=True)
+    later = any(section.codec == Trellis.id and step.method == DIFFERENCE for section, step in pairs)
+    return (1, 1) if later else (1, 0)
 
 
 def _left_out(old: Container, new: Container) -> tuple[str, ...]:

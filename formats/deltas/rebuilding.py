@@ -1,22 +1,22 @@
 """Make a section's payload again from what it decodes to, and from the choices of its encoder, which are few bytes.
 
-A payload of raw, bitpack, rans, context or planes is determined by its symbols and by its first fields: the tables of
-rans, the parameters of context. So a delta holds these fields instead of the payload.
+A payload of raw, bitpack, rans, context, trellis or planes is determined by its symbols and by its first fields: the
+tables of rans, the parameters of context. So a delta holds these fields instead of the payload.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qacomp.formats.bytestream import ByteReader, ByteWriter
 from qacomp.formats.codecs import CODECS, Stream
 from qacomp.formats.codecs import lanes as coder
+from qacomp.formats.codecs import trellispaths as paths
 from qacomp.formats.codecs.base import Array, Codec, word_dtype
 from qacomp.formats.codecs.bitpack import BitPack
-from qacomp.formats.codecs.context import MAX_ALPHABET, Context, encoded, read_parameters
-from qacomp.formats.codecs.contextlanes import Runs, forward
-from qacomp.formats.codecs.contextmodel import contexts_of
+from qacomp.formats.codecs.context import Context, check, encoded, read_parameters
+from qacomp.formats.codecs.contextlanes import Parameters, Runs, forward
 from qacomp.formats.codecs.frequencies import TableModel, from_codes, normalised
 from qacomp.formats.codecs.lanes import pack_tails
 from qacomp.formats.codecs.planes import RANS_FORM, RAW_FORM, ZSTD_FORM, Planes, byte_planes
@@ -25,8 +25,10 @@ from qacomp.formats.codecs.rans import Rans, group_symbols
 from qacomp.formats.codecs.ranspayload import MAX_ALPHABET as MAX_RANS_ALPHABET
 from qacomp.formats.codecs.ranspayload import group_tables
 from qacomp.formats.codecs.raw import Raw
+from qacomp.formats.codecs.trellis import Trellis, rows_of
+from qacomp.formats.codecs.trellis import read_parameters as read_trellis_parameters
 from qacomp.formats.errors import CodecError
-from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS
+from qacomp.formats.limits import MAX_LANES, MAX_STEPS, MAX_TABLE_SLOTS
 
 _DAMAGED = "the choices of an encoder are out of range; the delta is damaged"
 
@@ -89,18 +91,65 @@ def _context(choices: memoryview, parts: Sequence[Array], streams: Sequence[Stre
     reader = ByteReader(choices, CodecError)
     lanes, chosen = read_parameters(reader, used)
     reader.end()
-    width, count = max(s.alphabet for s in used), sum(s.count for s in used)
-    if chosen.bits < 9 or not 0 < lanes <= count <= lanes * MAX_STEPS or width > MAX_ALPHABET:
+    return bytes(choices) + _coded(np.concatenate(parts), chosen, _runs(lanes, chosen))
+
+
+def _runs(lanes: int, chosen: Parameters) -> Runs:
+    """Return the lanes of a payload with these parameters, which are checked. Raises CodecError."""
+    count = sum(stream.count for stream in chosen.streams)
+    check(lanes, chosen)
+    if lanes > count:
         raise CodecError(_DAMAGED)
-    contexts = sum(contexts_of(s, setting) for s, setting in zip(used, chosen.settings, strict=True))
-    if contexts * width > MAX_CONTEXT_CELLS:
-        raise CodecError(_DAMAGED)
-    flat, runs = np.concatenate(parts), Runs(count, lanes, width)
+    return Runs(count, lanes, max(stream.alphabet for stream in chosen.streams))
+
+
+def _coded(flat: Array, chosen: Parameters, runs: Runs) -> bytes:
+    """Return the lanes' states and words of symbols. Raises CodecError for a symbol above its alphabet."""
     frequency, first = forward(flat, chosen, runs)
     if not frequency.all():
         raise CodecError("a symbol can't stand where it does; the delta is damaged")
-    states, words = encoded(pack_tails(flat.take(runs.tails()), width, lanes), frequency, first, runs, chosen.bits)
-    return bytes(choices) + states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+    width = max(stream.alphabet for stream in chosen.streams)
+    tails = pack_tails(flat.take(runs.tails()), width, runs.lanes)
+    states, words = encoded(tails, frequency, first, runs, chosen.bits)
+    return states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+
+
+def _trellis_choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
+    used, reader = [s for s in streams if s.count], ByteReader(payload, CodecError)
+    if used:
+        read_trellis_parameters(reader, used)
+        reader.raw(1)  # the state before the first symbol, which may be in the midst of a row
+    return bytes(payload[: reader.position])
+
+
+def _trellis(choices: memoryview, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
+    parts, used = _used(parts, streams)
+    if not used:
+        return b""
+    reader = ByteReader(choices, CodecError)
+    lanes, chosen, ways = read_trellis_parameters(reader, used)
+    start = reader.raw(1)[0]
+    reader.end()
+    runs = _runs(lanes, chosen)
+    if start >= paths.STATES:
+        raise CodecError(_DAMAGED)
+    ways[0] = replace(ways[0], start=start)
+    found = [_along(part, stream, path) for part, stream, path in zip(parts, used, ways, strict=True)]
+    flat, states = (np.concatenate([pair[i] for pair in found]) for i in (0, 1))
+    if states[0] != start:
+        raise CodecError(_DAMAGED)
+    on_paths = replace(chosen, paths=rows_of(used, ways, np.zeros(0, np.uint8), states))
+    return bytes(choices) + states.take(runs.first[1:]).tobytes() + _coded(flat, on_paths, runs)
+
+
+def _along(part: Array, stream: Stream, path: paths.Path) -> tuple[Array, Array]:
+    """Return the symbols of indices and the states before them. Raises CodecError where they don't follow the path."""
+    if path.way == paths.NO_PATH:
+        return part, np.zeros(stream.count, np.uint8)
+    found = paths.symbols_along(paths.turned(part, stream, path.way), stream, path)
+    if found is None:
+        raise CodecError("indices don't follow a trellis; the delta is damaged")
+    return found
 
 
 def _rans_choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
@@ -178,6 +227,7 @@ _FORMS = {
     BitPack.id: _Form(_nothing, _plainly(CODECS[BitPack.id])),
     Rans.id: _Form(_rans_choices, _rans),
     Context.id: _Form(_context_choices, _context),
+    Trellis.id: _Form(_trellis_choices, _trellis),
     Planes.id: _Form(_planes_choices, _planes),
 }
 

@@ -17,6 +17,9 @@ _BLOCK = 64  # inputs after which the best survivor is taken
 _ROWS = 1024  # that are rounded together: more of them don't fit into a cache
 _PRICE = 0.02  # of a bit, in squared steps; a higher price gives more error at equal bytes (benchmark `trellis`)
 _UNLIKELY = 0.05  # times that an integer that doesn't occur counts as having occurred
+HELD = 0.5
+"""What keeping a base's multiple is worth, in squared steps. A change on a uniform grid is worth about 1 of these,
+which are finer (`qacomp.sharing.base.HELD`); a path that leaves the base's differs in several places."""
 _FAR = 1e30
 _QUANTIZER = np.arange(STATES) & 1
 _INTO = [[(s, p) for s in range(STATES) for p in (0, 1) if NEXT[2 * s + p] == t] for t in range(STATES)]
@@ -28,13 +31,15 @@ class ScaledRows:
     """Rows of one matrix to round. weights: (rows, n) in steps; upper: (n, n), how an input's errors change later ones.
 
     upper has ones on its diagonal; power: (n,), the output error of an error of one step, 1 on average. Both are None
-    without compensation. most: the largest absolute value of a symbol.
+    without compensation. most: the largest absolute value of a symbol. before: (rows, n), the multiples of a base,
+    which paths rather keep; None without one.
     """
 
     weights: NDArray[np.float64]
     upper: NDArray[np.float64] | None
     power: NDArray[np.float64] | None
     most: int
+    before: NDArray[np.float64] | None = None
 
 
 def on_trellis(rows: ScaledRows) -> NDArray[np.int64]:
@@ -66,7 +71,8 @@ def _rounded(whole: ScaledRows, start: int, bits: NDArray[np.float64]) -> NDArra
         last = min(first + _BLOCK, count)
         upper = None if whole.upper is None else whole.upper[first:last, first:last]
         power = np.ones(last - first) if whole.power is None else whole.power[first:last]
-        block = _Block(left[:, first:last], weights[:, first:last] != 0, upper, power)
+        before = None if whole.before is None else whole.before[start : start + _ROWS, first:last]
+        block = _Block(left[:, first:last], weights[:, first:last] != 0, upper, power, before)
         found[:, first:last], state = block.rounded(state, bits, whole.most)
         if whole.upper is not None and last < count:
             errors = _errors(left[:, first:last], found[:, first:last], whole.upper[first:last, first:last])
@@ -91,6 +97,7 @@ class _Block:
     free: NDArray[np.bool_]
     upper: NDArray[np.float64] | None
     power: NDArray[np.float64]
+    before: NDArray[np.float64] | None
 
     def rounded(
         self, state: NDArray[np.int64], bits: NDArray[np.float64], most: int
@@ -104,6 +111,10 @@ class _Block:
         base = (np.arange(rows) * STATES)[:, None]
         for j in range(size):
             costs, symbols = _candidates(survivors[:, :, j], self.power[j], bits, most)
+            if self.before is not None:
+                kept = np.where(self.free[:, j], self.before[:, j], 0.0)[:, None]
+                error = (survivors[:, :, j] - kept) ** 2 * self.power[j]
+                _keep(costs, symbols, kept, error, bits)
             costs[1][~self.free[:, j]] = _FAR
             symbols[0][~self.free[:, j]] = 0
             one, other = (cost[:, s] + costs[p, :, s].T for s, p in zip(_FROM, _PARITY, strict=True))
@@ -132,7 +143,9 @@ def _candidates(
     """Return the best symbol of each parity at each row and state: costs and symbols, both (2, rows, states)."""
     wide = (wanted + np.sign(wanted) * _QUANTIZER) / 2
     near = np.clip(np.rint(wide), -most, most)
-    other = np.clip(near + np.where(wide >= near, 1.0, -1.0), 1 - most, most - 1)
+    other = near + np.where(wide >= near, 1.0, -1.0)
+    beyond = np.abs(other) > most
+    other[beyond] = near[beyond] - np.sign(near[beyond])  # of the other parity too
     odd = (near.astype(np.int64) & 1).astype(bool)
     symbols = np.stack([np.where(odd, other, near), np.where(odd, near, other)])
     prices = bits.reshape(-1).take(symbols.astype(np.int64) + (_QUANTIZER * bits.shape[1] + most))
@@ -141,6 +154,28 @@ def _candidates(
     better = zero < costs[0]
     costs[0], symbols[0] = np.where(better, zero, costs[0]), np.where(better, 0.0, symbols[0])
     return costs, symbols
+
+
+def _keep(
+    costs: NDArray[np.float64],
+    symbols: NDArray[np.float64],
+    before: NDArray[np.float64],
+    error: NDArray[np.float64],
+    bits: NDArray[np.float64],
+) -> None:
+    """Put the base's multiples (rows, 1) among the candidates, in place, where a state has them and they cost least.
+
+    error: (rows, states), what they cost but for their bits. A path that leaves the base's comes back by itself where
+    states meet again.
+    """
+    most = bits.shape[1] // 2
+    doubled = before + np.sign(before) * _QUANTIZER
+    kept = np.clip(np.floor(doubled / 2), -most, most)
+    cost = error + bits.reshape(-1).take(kept.astype(np.int64) + (_QUANTIZER * bits.shape[1] + most)) - HELD
+    for parity in (0, 1):
+        better = (doubled == 2 * kept) & (kept % 2 == parity) & (cost < costs[parity])
+        costs[parity] = np.where(better, cost, costs[parity])
+        symbols[parity] = np.where(better, kept, symbols[parity])
 
 
 def _traced(

@@ -1,5 +1,6 @@
 """Rounding on a trellis: fewer bytes at an equal error, paths that the codec follows, and files that readers read."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file as save_numpy
@@ -22,7 +25,7 @@ from qacomp.rate.compensation import factorized
 from qacomp.rate.matrices import View, input_major, output_major
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
-from qacomp.rate.trellis import ScaledRows, on_trellis
+from qacomp.rate.trellis import HELD, ScaledRows, on_trellis
 from qacomp.rate.trellis_form import suits, trellis_tensor
 from qacomp.stages import rounding_choice, source_rounding
 from qacomp.stages.source_rounding import rounded_by_choice
@@ -40,10 +43,8 @@ def moment(size: int) -> NDArray[np.float64]:
     return (inputs.T @ inputs / len(inputs))[None]
 
 
-def test_rows_are_paths_and_zeros_stay_zero() -> None:
-    weights = 3 * drawn(20, 150).astype(np.float64)
-    weights[:, ::7] = 0
-    found = on_trellis(ScaledRows(weights, None, None, 60))
+def check_paths(found: NDArray[np.int64]) -> None:
+    """Each row is a path from state 0."""
     for row in found.tolist():
         state = 0
         for multiple in row:
@@ -51,8 +52,42 @@ def test_rows_are_paths_and_zeros_stay_zero() -> None:
             symbol = (multiple + (odd if multiple > 0 else -odd if multiple < 0 else 0)) / 2
             assert symbol == int(symbol)
             state = AFTER[state] ^ 2 * (int(symbol) & 1)
+
+
+def test_rows_are_paths_and_zeros_stay_zero() -> None:
+    weights = 3 * drawn(20, 150).astype(np.float64)
+    weights[:, ::7] = 0
+    found = on_trellis(ScaledRows(weights, None, None, 60))
+    check_paths(found)
     assert not found[:, ::7].any() and np.abs(found - weights).max() < 4
     assert np.array_equal(found, on_trellis(ScaledRows(weights, None, None, 60)))
+
+
+@pytest.mark.parametrize("most", [4, 5])
+def test_multiples_as_large_as_a_grid_has_are_paths_too(most: int) -> None:
+    found = on_trellis(ScaledRows(2 * most * drawn(20, 150).astype(np.float64).clip(-1, 1), None, None, most))
+    check_paths(found)
+    assert np.abs(found).max() == 2 * most
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1 << 16), st.floats(0, 0.5), st.booleans(), st.integers(16, 150))
+def test_paths_stay_near_those_of_a_base(seed: int, moved: float, compensated: bool, length: int) -> None:
+    """The base's own values keep its path; others are paths too, with little more error, and most places stay."""
+    rng = np.random.default_rng(seed)
+    weights = 3 * rng.standard_normal((12, length)) * (rng.random((12, length)) < 0.9)
+    upper = np.triu(rng.normal(size=(length, length)) / length, 1) + np.eye(length) if compensated else None
+    rows = ScaledRows(weights, upper, np.ones(length) if compensated else None, 60)
+    before = on_trellis(rows)
+    kept = replace(rows, before=before.astype(np.float64))
+    assert np.array_equal(on_trellis(replace(kept, weights=before.astype(np.float64))), before)
+    later = replace(kept, weights=weights + moved * rng.standard_normal(weights.shape) * (weights != 0))
+    found, alone = on_trellis(later), on_trellis(replace(later, before=None))
+    check_paths(found)
+    assert not found[later.weights == 0].any()
+    assert (found != before).sum() <= (alone != before).sum()
+    errors = [np.square(part - later.weights).mean() for part in (found, alone)]
+    assert compensated or errors[0] <= errors[1] + HELD
 
 
 @pytest.mark.parametrize(("shape", "view"), [((40, 96), output_major((40, 96))), ((96, 40), input_major((96, 40)))])

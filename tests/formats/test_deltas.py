@@ -1,5 +1,6 @@
 """Deltas: exact for any pair of containers, bound to their base, and an error for every damaged or hostile one."""
 
+import contextlib
 import hashlib
 import itertools
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from qacomp.formats import Coding, FormatError, SharedTensor, open_file, save_file
 from qacomp.formats.codecs import CODECS, Stream
@@ -19,6 +21,7 @@ from qacomp.formats.deltas.file import DIFFERENCE, REFERRED, WHOLE, Step
 from qacomp.formats.deltas.prediction import nearest
 from qacomp.formats.deltas.rebuilding import choices_of, rebuilt
 from qacomp.formats.errors import WrongBaseError
+from qacomp.rate.trellis import ScaledRows, on_trellis
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "deltas_v1"
 OLD, NEW, UPDATE = ((GOLDEN / name).read_bytes() for name in ("old.qac", "new.qac", "update.qacd"))
@@ -164,6 +167,48 @@ def test_payloads_are_made_again(name: str, alphabet: int) -> None:
     assert payload is not None
     choices = choices_of(codec.id, memoryview(payload), streams)
     assert choices is not None and rebuilt(codec.id, memoryview(choices), parts, streams) == payload
+
+
+@pytest.mark.parametrize("way", ["rows", "first axis", "in the midst of a row"])
+def test_payloads_on_a_trellis_are_made_again(way: str) -> None:
+    codec = next(codec for codec in CODECS.values() if codec.name == "trellis")
+    multiples = paths(24, 90)
+    indices = (multiples.T if way == "first axis" else multiples) + 10
+    streams = [Stream("indices", indices.size, 21, shape=indices.shape), Stream("indices", 33, 4, shape=(3, 11))]
+    parts = [indices.reshape(-1).astype(np.uint8), np.random.default_rng(1).integers(0, 4, 33).astype(np.uint8)]
+    if way == "in the midst of a row":
+        streams, parts = [replace(streams[0], count=1100, start=200)], [parts[0][200:1300]]
+    payload = codec.encode(parts, streams)
+    assert payload is not None
+    choices = choices_of(codec.id, memoryview(payload), streams)
+    assert choices is not None and rebuilt(codec.id, memoryview(choices), parts, streams) == payload
+    parts[0][7] ^= 1
+    with pytest.raises(FormatError):
+        rebuilt(codec.id, memoryview(choices), parts, streams)
+    for place, value in enumerate(choices):  # each choice is checked
+        for other in {0, 1, value ^ 1, 255}:
+            hostile = choices[:place] + bytes([other]) + choices[place + 1 :]
+            with contextlib.suppress(FormatError):
+                rebuilt(codec.id, memoryview(hostile), parts, streams)
+
+
+def test_a_few_changes_on_a_trellis_take_few_bytes(tmp_path: Path) -> None:
+    book = ((np.arange(21) - 10) / 64).astype(np.float32)
+    old = paths(40, 200)
+    new = old.copy()
+    new[3] = paths(40, 200, seed=1)[3]
+    files = [saved({"w": SharedTensor(book, (part + 10).astype(np.uint8))}, tmp_path) for part in (old, new)]
+    delta = made(*files)
+    assert len(delta) < 0.15 * len(files[1]) and applied(files[0], delta) == files[1]
+    assert read_delta(memoryview(delta), "d").version == (1, 1)
+    assert read_delta(memoryview(made(files[0], files[0])), "d").version == (1, 0)
+
+
+def paths(rows: int, length: int, seed: int = 0) -> NDArray[np.int64]:
+    """Multiples (rows, length) of random paths, within ±10."""
+    return on_trellis(
+        ScaledRows(3 * np.random.default_rng(seed).normal(size=(rows, length)).clip(-3, 3), None, None, 5)
+    )
 
 
 def test_the_nearest_value() -> None:

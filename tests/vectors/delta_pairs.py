@@ -16,12 +16,14 @@ from unittest import mock
 
 import numpy as np
 from contents import blocked, book, indices, numbers, shared
+from on_trellis import moved_on_trellis, trellis_tensors
 
 from qacomp.formats import Coding, Level, SharedTensor, open_file, save_file
 from qacomp.formats.codecs.planes import Planes
 from qacomp.formats.deltas import delta_chunks, make_delta
 from qacomp.formats.deltas.coding import difference
 from qacomp.formats.deltas.file import DIFFERENCE, WHOLE
+from qacomp.formats.deltas.making import version_of
 from qacomp.formats.deltas.prediction import Base
 from qacomp.formats.deltas.sections import SectionContents
 
@@ -177,6 +179,15 @@ def zstd() -> Pair:
     return Pair(old, new, Coding(("planes", "zstd", "bitpack", "no-lzma", "no-deflate")), forced=True)
 
 
+def on_trellises() -> Pair:
+    """Paths on trellises along each axis that leave the old ones and come back, in a group and in chunks."""
+    old = trellis_tensors(numbers, shared)
+    paths = {"conv": 6, "across": 0, "gates": 10, "long": 20, "turned": 0, "wide": 3}
+    new = old | {name: moved_on_trellis(numbers, old[name], rows, 30 + rows) for name, rows in paths.items()}
+    new |= {"flat": changed(old["flat"], 5), "conv": replace(new["conv"], codebook=new["conv"].codebook * 2)}
+    return Pair(old, new, Coding(("trellis", "context", "planes", *PLAIN), chunk_log2=10), forced=True)
+
+
 PAIRS: dict[str, Callable[[], Pair]] = {
     **{f"tuned_{codec}": partial(tuned, codec, 9) for codec in ("bitpack", "rans", "context")},
     **{f"tuned_{k}": partial(tuned, "rans", k) for k in (2, 4)},
@@ -189,6 +200,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "types": types,
     "zstd": zstd,
     "leaves": leaves,
+    "on_trellises": on_trellises,
 }
 CHAINS = {"chain": ("tuned_context", 3)}
 """The names of chains: the pair that they begin with, and how many updates they have."""
@@ -215,7 +227,8 @@ def update(old: bytes, new: bytes, *, forced: bool = False) -> bytes:
         for place, step in enumerate(steps):
             if forced and step.method == WHOLE and (coded := difference(place, contents, own, planes)) is not None:
                 steps[place] = replace(step, method=DIFFERENCE, payload=coded)
-        return b"".join(delta_chunks(replace(delta, steps=tuple(steps))))
+        version = version_of(container, steps)
+        return b"".join(delta_chunks(replace(delta, steps=tuple(steps), version=version)))
 
 
 def chain(pair: Pair, length: int) -> list[tuple[str, bytes]]:

@@ -26,6 +26,24 @@ def on_trellis(numbers: Numbers, shape: tuple[int, ...], rows: int, seed: int) -
     return SharedTensor(book, (multiples + 10).astype(np.uint8).reshape(shape))
 
 
+def moved_on_trellis(numbers: Numbers, tensor: SharedTensor, rows: int, seed: int) -> SharedTensor:
+    """The tensor with paths that leave its own at a few places and come back. rows: 0 for those of the first axis."""
+    if not rows:
+        return turned(moved_on_trellis(numbers, turned(tensor), tensor.indices.shape[1], seed))
+    old = tensor.indices.reshape(rows, -1).astype(np.int64) - 10
+    drawn = numbers(old.size, 1000, seed).reshape(old.shape) % 50
+    found = np.zeros_like(old)
+    for row, (multiples, moves) in enumerate(zip(old.tolist(), drawn.tolist(), strict=True)):
+        state = 0
+        for place, (wanted, move) in enumerate(zip(multiples, moves, strict=True)):
+            near = min(max(wanted + {0: -2, 1: 2}.get(move, 0), -10), 10)
+            away = int(np.sign(near)) * ((near + (state & 1)) & 1)  # towards zero, to a multiple of the state's
+            found[row, place] = near - away
+            symbol = (abs(near - away) + (state & 1) * (near != away or near != 0)) // 2
+            state = _AFTER[state] ^ 2 * (symbol & 1)
+    return SharedTensor(tensor.codebook, (found + 10).astype(np.uint8).reshape(tensor.indices.shape))
+
+
 def turned(tensor: SharedTensor) -> SharedTensor:
     """A matrix on a trellis, transposed: its rows lie along the first axis."""
     return SharedTensor(tensor.codebook, np.ascontiguousarray(tensor.indices.T))

@@ -50,12 +50,17 @@ export function rebuildContext(choices, streams, parts, spend) {
   const walk = begin(choices, streams, spend);
   choices.end();
   if (walk.laneCount > count) choices.fail("it has more lanes than symbols");
-  const encoder = new Recorder(walk, count, parts);
+  return concat([choices.bytes, encode(walk, parts)]);
+}
+
+/** Return the states and words of a walk through these symbols of each stream. */
+export function encode(walk, parts) {
+  const encoder = new Recorder(walk, walk.count, parts);
   const tail = walk.run(encoder);
   const tails = Array.from({ length: walk.laneCount }, () => []);
   walk.tails(tail.length, (i, { stream, at }) => tails[i].push(parts[stream][at]));
   const states = Uint32Array.from(tails, (symbols) => packTail(symbols, walk.width));
-  return concat([choices.bytes, encodeLanes(states, encoder, walk.tables.bits)]);
+  return encodeLanes(states, encoder, walk.tables.bits);
 }
 
 /**

@@ -4,12 +4,13 @@
  */
 
 import { concat, uintBytes } from "../bytes.js";
-import { BITPACK, CONTEXT, PLANES, RANS, RAW } from "../codecs/index.js";
+import { BITPACK, CONTEXT, PLANES, RANS, RAW, TRELLIS } from "../codecs/index.js";
 import { rebuildContext } from "../codecs/context.js";
 import { packBits } from "../codecs/plain.js";
 import { splitPlanes } from "../codecs/planes.js";
 import { rebuildRans } from "../codecs/rans.js";
 import { flatStream } from "../codecs/stream.js";
+import { rebuildTrellis } from "../codecs/trellis.js";
 import { UnsupportedVersionError } from "../errors.js";
 
 const bytesOf = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength);
@@ -18,6 +19,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, b
 export function rebuildIndices(choices, codec, streams, parts, spend) {
   if (codec === RANS) return rebuildRans(choices, streams, parts);
   if (codec === CONTEXT) return rebuildContext(choices, streams, parts, spend);
+  if (codec === TRELLIS) return rebuildTrellis(choices, streams, parts, spend);
   if (codec !== RAW && codec !== BITPACK) throw unknown(codec);
   choices.end();
   return concat(parts.map((part, i) => (codec === RAW ? bytesOf(part) : packBits(part, streams[i].alphabet))));
