@@ -13,6 +13,7 @@ export class QacFile {
   #sections;
   #engine;
   #infos;
+  #groups;
   #numbers;
   #metadata = null;
   #head;
@@ -29,13 +30,21 @@ export class QacFile {
     this.#sections = sections;
     this.#engine = engine;
     const stored = storedBytes(sections.places);
-    this.#infos = header.tensors.map((tensor, number) => infoOf(tensor, header.tensors, Math.round(stored[number])));
+    this.#infos = header.tensors.map((tensor, number) => infoOf(tensor, header.tensors, stored.bytes[number]));
+    this.#groups = stored.groups.map(({ numbers, bytes }) => {
+      return Object.freeze({ names: Object.freeze(numbers.map((number) => header.tensors[number].name)), storedBytes: bytes });
+    });
     this.#numbers = new Map(this.#infos.map((info, number) => [info.name, number]));
   }
 
   /** What the header says of each tensor, in order. */
   get tensors() {
     return this.#infos.slice();
+  }
+
+  /** The tensors whose indices are coded together, so that the header tells only the bytes of all of them. */
+  get groups() {
+    return this.#groups.slice();
   }
 
   get names() {

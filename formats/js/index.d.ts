@@ -60,8 +60,11 @@ export interface TensorInfo {
   readonly count: number;
   /** Bytes of all values, decoded. */
   readonly bytes: number;
-  /** Bytes in the file: its part of sections that several tensors share; 0 for a tensor with the content of another. */
-  readonly storedBytes: number;
+  /**
+   * Bytes in the file, with its part of values that are coded with those of others; 0 for a tensor with the content of
+   * another. Null for a tensor of a group (`QacFile.groups`): its part depends on the indices, which aren't decoded.
+   */
+  readonly storedBytes: number | null;
   readonly kind: "dense" | "shared";
   /** Sizes of the codebooks, the coarsest first; empty for a dense tensor. */
   readonly levels: readonly number[];
@@ -69,6 +72,12 @@ export interface TensorInfo {
   readonly blocks: readonly number[] | null;
   /** The earlier tensor with the same content, or null. */
   readonly sameAs: string | null;
+}
+
+/** Tensors whose indices are coded together, and the bytes that they have together in the file, codebooks included. */
+export interface TensorGroup {
+  readonly names: readonly string[];
+  readonly storedBytes: number;
 }
 
 export class QacFile {
@@ -88,6 +97,8 @@ export class QacFile {
   readonly engine: "js" | "wasm";
   /** What the header says of each tensor, in order. */
   readonly tensors: TensorInfo[];
+  /** The tensors without storedBytes of their own. */
+  readonly groups: TensorGroup[];
   readonly names: string[];
   /** A copy of the metadata. */
   readonly metadata: Record<string, any>;

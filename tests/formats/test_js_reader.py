@@ -5,13 +5,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qacomp.formats import Coding, Level, SharedTensor, save_file
+from qacomp.formats import Coding, Level, SharedTensor, open_file, save_file
 from qacomp.graphs.skeleton import empty, slots
 from qacomp.graphs.walk import sites
 
@@ -114,7 +116,6 @@ def test_onnx_bytes_are_those_of_the_original_model(tmp_path: Path, patience: Pa
 
 def test_onnx_bytes_of_a_network_are_those_of_decode(tmp_path: Path, patience: Patience) -> None:
     from qacomp.exporting.onnx_model import onnx_model
-    from qacomp.formats import open_file
     from qacomp.graphs.weightless import strip_weights
 
     made = model()
@@ -127,6 +128,43 @@ def test_onnx_bytes_of_a_network_are_those_of_decode(tmp_path: Path, patience: P
     with open_file(path) as container:
         wanted = onnx_model(container).SerializeToString(deterministic=True)
     assert Path(f"{path}.0").read_bytes() == wanted
+
+
+STORED = """
+import { open } from "./index.js";
+import { readFileSync } from "node:fs";
+const { tensors, groups } = await open(readFileSync(process.argv[2]));
+console.log(JSON.stringify({ bytes: tensors.map((t) => t.storedBytes), groups }));
+"""
+
+
+@pytest.mark.parametrize("codec", ["raw", "bitpack", "rans"])
+def test_stored_bytes_are_those_that_the_header_tells(tmp_path: Path, codec: str, patience: Patience) -> None:
+    rng, book = np.random.default_rng(0), np.arange(12, dtype=np.float32)
+    coarse = Level(book[[0, 11]], np.repeat([0, 1], [6, 6]))
+    grid = np.arange(4, dtype=np.float32) * rng.random((5, 1, 1)).astype(np.float32)
+
+    def drawn(k: int, *shape: int) -> NDArray[np.uint8]:
+        return rng.integers(0, k, shape).astype(np.uint8)
+
+    tensors: dict[str, Any] = {f"w{n}": SharedTensor(book, drawn(12 if n else 1, 30, n + 7)) for n in range(5)}
+    tensors["nested"] = SharedTensor(book, drawn(12, 20, 31), (coarse,))
+    tensors["grids"] = SharedTensor(grid, drawn(4, 5, 40), blocks=(1, 40))
+    tensors["more grids"] = SharedTensor(grid[:3] * 2, drawn(4, 3, 40), blocks=(1, 40))
+    tensors["large"] = SharedTensor(book, drawn(12, 90, 100))  # has chunks of its own
+    tensors |= {"bias": rng.random(9, np.float32), "norm": rng.random(31, np.float32), "w0 again": tensors["w0"]}
+    path = tmp_path / "m.qac"
+    save_file(path, tensors, coding=Coding((codec, "planes", "grids"), chunk_log2=13))
+    done = run(patience(60), "--input-type=module", "-e", STORED, "-", str(path))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    with open_file(path) as container:
+        assert told["bytes"] == [container.info(name).bytes for name in container.names]
+        assert None in told["bytes"] or codec != "rans"
+        for group in told["groups"]:
+            assert group["storedBytes"] == sum(container.measured(name).bytes or 0 for name in group["names"])
+        inside = sum(section.bytes for section in container.sections)
+    assert sum(size or 0 for size in told["bytes"]) + sum(group["storedBytes"] for group in told["groups"]) == inside
 
 
 METADATA = """

@@ -88,9 +88,9 @@ function failed(error, what) {
 }
 
 function described(file) {
-  const { name, version, size, levels, tensors, metadata } = file;
+  const { name, version, size, levels, tensors, groups, metadata } = file;
   const ends = Array.from({ length: levels }, (_, level) => file.bytesUpTo(level));
-  return { name, version, size, levels, ends, metadata, tensors: tensors.map((tensor) => ({ ...tensor })) };
+  return { name, version, size, levels, ends, metadata, groups, tensors: tensors.map((tensor) => ({ ...tensor })) };
 }
 
 /** Decode Zstandard frames with fzstd, into no more memory than the file tells. */
