@@ -3,6 +3,7 @@
 import { bar, byId, bytesText, fill, make, plain, shapeText } from "./element.js";
 
 const MOST_ROWS = 400;
+const OF_GROUP = "the tensors below; the header tells their bytes only together";
 
 /** Show the tensors; the longest bar is that of the tensor, or of the group, with the most stored bytes. */
 export function showLayers({ tensors, groups, size }) {
@@ -55,7 +56,7 @@ function rowOf({ storedBytes, isGroup, tensors }, most) {
     bar(storedBytes / most),
     make("span", { className: "bytes" }, `${storedBytes.toLocaleString("en")} B `,
       make("span", { className: "times", textContent: times })),
-    make("span", { className: "detail", textContent: isGroup ? "the tensors below; the header tells their bytes only together" : detailOf(tensors[0]) }));
+    make("span", { className: "detail", textContent: isGroup ? OF_GROUP : detailOf(tensors[0]) }));
 }
 
 function memberOf(tensor) {
