@@ -1,6 +1,6 @@
 """The C decoder: speed against the numpy reader and its peers, size of its code, memory for ResNet-20; its WebAssembly
 module, the readers under fuzzers, and deltas. DEVICES_ROWS names some groups of rows: speed,resnet,code,wasm,js_fuzz,
-c_fuzz,deltas,c_deltas.
+c_fuzz,deltas,deltas_trellis,c_deltas.
 """
 
 import os
@@ -18,6 +18,7 @@ import numpy as np
 from _devices_decoding import Decoding
 from _devices_delta_c import deltas_in_c
 from _devices_deltas import deltas
+from _devices_deltas_trellis import deltas_on_trellis
 from _devices_wasm import wasm
 from codec import gaussian
 from result import Headline, Results, Row, in_turns, median, shared_folder, spread
@@ -177,6 +178,7 @@ def run(size: str, seeds: int) -> Results:
         "js_fuzz": _devices_fuzz.javascript,
         "c_fuzz": _devices_fuzz.c,
         "deltas": lambda: deltas(size),
+        "deltas_trellis": lambda: deltas_on_trellis(size),
         "c_deltas": deltas_in_c,
         "page": lambda: _devices_page.page(size),
     }

@@ -18,7 +18,7 @@ from qacomp.rate.kept import Kept, Watch, not_kept
 from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.record import Sensitivity
 from qacomp.rate.steps import ROUNDS, Distance, WeightOnGrid, balanced_steps
-from qacomp.rate.trellis_form import suits, trellis_tensor
+from qacomp.rate.trellis_form import FINER, near_path, suits, trellis_tensor
 from qacomp.sharing.nested_arrays import levels_in_own_dtype
 from qacomp.sharing.selection import Layer, Selection
 from qacomp.sharing.share import Packed, in_own_dtype, unfit
@@ -88,15 +88,22 @@ class RateSharing:
         return replace(self, steps={name: step * factors.get(name, 1.0) for name, step in self.steps.items()})
 
     def near(self, selection: Selection) -> "RateSharing":
-        """Return the weights near those of the selection's base, with its steps where it is on grids.
+        """Return the weights near those of the selection's base, with its steps where it is on grids or trellises.
 
-        The steps of other weights keep their ratios, and are scaled to those of the base.
+        The steps of other weights keep their ratios, and are scaled to those of the base. Weights that are on a trellis
+        in the base are on one here, or not near it (see `near_path`).
         """
         if selection.base is None:
             return self
-        weights, known = dict(self.weights), dict[str, float]()
+        weights, known, trellis = dict(self.weights), dict[str, float](), set(self.trellis)
         for layer in selection.layers:
             weight = self.weights.get(layer.name)
+            if weight is not None and layer.base is not None and layer.base.on_trellis:
+                found = near_path(weight, layer.base.shared(weight.values.shape))
+                if found is not None and found.fine is not None:
+                    weights[layer.name], known[layer.name] = found, found.fine / FINER
+                    trellis.add(layer.name)
+                continue
             values = None if weight is None or layer.base is None else layer.base.values(weight.values.shape)
             if weight is None or layer.base is None or values is None:
                 continue
@@ -108,7 +115,8 @@ class RateSharing:
         other = sum(n * math.log(known[name] / self.steps[name]) for name, n in sizes.items()) / max(1, whole)
         steps = {name: known.get(name, step * math.exp(other)) for name, step in self.steps.items()}
         based = 2 * whole > sum(weight.values.size for weight in weights.values())
-        return replace(self, weights=weights, steps=steps, base=selection.base.digest, based=based)
+        here = replace(self, weights=weights, steps=steps, trellis=frozenset(trellis))
+        return replace(here, base=selection.base.digest, based=based)
 
     def on_trellis(self) -> "RateSharing":
         """Return the weights with a trellis for all that suit one."""

@@ -33,7 +33,7 @@ class WeightOnGrid:
     """A weight to put on a grid. values: the original ones, float; view, factor: None if its operator isn't known.
 
     columns: the inputs' own steps, relative to the weight's; None for one step; near: the base's values, in its shape,
-    whose integers it rather keeps, or None.
+    whose integers it rather keeps, or None; fine: the step of the base's trellis, which these values are on, or None.
     """
 
     values: NDArray[Any]
@@ -41,6 +41,7 @@ class WeightOnGrid:
     factor: Factor | None = None
     columns: Columns | None = None
     near: NDArray[np.float64] | None = None
+    fine: float | None = None
 
     @property
     def plain(self) -> "WeightOnGrid":

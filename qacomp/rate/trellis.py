@@ -17,9 +17,9 @@ _BLOCK = 64  # inputs after which the best survivor is taken
 _ROWS = 1024  # that are rounded together: more of them don't fit into a cache
 _PRICE = 0.02  # of a bit, in squared steps; a higher price gives more error at equal bytes (benchmark `trellis`)
 _UNLIKELY = 0.05  # times that an integer that doesn't occur counts as having occurred
-HELD = 0.5
-"""What keeping a base's multiple is worth, in squared steps. A change on a uniform grid is worth about 1 of these,
-which are finer (`qacomp.sharing.base.HELD`); a path that leaves the base's differs in several places."""
+HELD = 1.0
+"""What keeping a base's multiple is worth, in squared steps: what it is worth on a uniform grid, whose steps are larger
+(`qacomp.sharing.base.HELD`, and `FINER` of trellis_form.py)."""
 _FAR = 1e30
 _QUANTIZER = np.arange(STATES) & 1
 _INTO = [[(s, p) for s in range(STATES) for p in (0, 1) if NEXT[2 * s + p] == t] for t in range(STATES)]
@@ -47,6 +47,17 @@ def on_trellis(rows: ScaledRows) -> NDArray[np.int64]:
     bits = _PRICE * _bits(rows)
     parts = [_rounded(rows, start, bits) for start in range(0, len(rows.weights), _ROWS)]
     return np.concatenate(parts)
+
+
+def is_path(multiples: NDArray[np.integer]) -> bool:
+    """Return whether each row of multiples (rows, n) is a path from state 0."""
+    state = np.zeros(len(multiples), np.int64)
+    for column in multiples.T:
+        doubled = column + np.sign(column) * (state & 1)
+        if (doubled & 1).any():
+            return False
+        state = NEXT.take(2 * state + (doubled >> 1 & 1)).astype(np.int64)
+    return True
 
 
 def _bits(rows: ScaledRows) -> NDArray[np.float64]:

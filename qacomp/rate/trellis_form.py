@@ -1,39 +1,66 @@
 """Put a weight on a trellis: a shared tensor whose rows the codec trellis follows, or None where that doesn't fit."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import SharedTensor
 from qacomp.rate.columns import FARTHEST
-from qacomp.rate.grid_form import plain_step
+from qacomp.rate.grid_form import plain_step, step_of
 from qacomp.rate.matrices import View, along_axis
 from qacomp.rate.steps import WeightOnGrid
-from qacomp.rate.trellis import ScaledRows, on_trellis
+from qacomp.rate.trellis import ScaledRows, is_path, on_trellis
 
 FINER = 0.62  # of the uniform step at which a grid has about the same error (benchmark `trellis`, ResNet-20)
 _LEAST_ROW = 16  # values of a row: shorter ones start too often in the state that has only even multiples
 _ROOM = 1.25  # of the farthest value, since compensation moves weights
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float16))  # of values; those of bfloat16 come as float32
 _CHUNK = 1 << 22  # values of a section, beyond which a transposed tensor is cut in the midst of its rows
+_EQUAL = 2.0**-6  # relative: two roundings of `plain_step` lie between a base's step and the same one asked for
 
 
 def suits(weight: WeightOnGrid) -> bool:
     """Return whether a weight's rows lie so that the codec follows them, and nothing else asks for a uniform grid."""
     values = weight.values
-    if values.dtype not in _DTYPES or values.ndim < 2 or not values.size or weight.near is not None:
+    if (
+        values.dtype not in _DTYPES
+        or values.ndim < 2
+        or not values.size
+        or (weight.near is not None and weight.fine is None)
+    ):
         return False
     return _is_followed(_view(weight), values.shape)
+
+
+def near_path(weight: WeightOnGrid, base: SharedTensor | None) -> WeightOnGrid | None:
+    """Return the weight near a base that is on a trellis; None if the base's rows or steps aren't those of the weight.
+
+    base: with one codebook, in the weight's shape; None for another form.
+    """
+    fine = step_of(base)
+    if base is None or fine is None or not suits(weight):
+        return None
+    near = base.dense().astype(np.float64)
+    multiples = _view(weight).matrices(np.rint(near / fine).astype(np.int64))  # (groups, rows, n)
+    if not is_path(multiples.reshape(-1, multiples.shape[2])):
+        return None
+    return replace(weight, near=near, fine=fine, columns=None)
 
 
 def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
     """Return the weight on a trellis with about the error of a uniform grid of this step, or None if it has no room.
 
     weight: one that suits. Its codebooks are grids of at most 256 values: one, or one for each input with columns. They
-    have the dtype of the weight's values, which must tell them apart.
+    have the dtype of the weight's values, which must tell them apart. Near a base's step that one is taken, and the
+    rows rather keep the base's paths.
     """
     fine = plain_step(FINER * step)
+    before = None
+    if weight.near is not None and weight.fine is not None and abs(fine / weight.fine - 1) < _EQUAL:
+        fine = weight.fine
+        before = np.rint(weight.near / fine)
     columns = weight.columns_at(step)
     if columns is not None and not columns.fit(fine):
         return None
@@ -44,7 +71,10 @@ def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
     scaled = matrices / steps[:, None]
     if _ROOM * float(np.abs(scaled).max()) > FARTHEST:
         return None
-    found = np.stack([on_trellis(_rows(scaled[g], weight, steps[g], g)) for g in range(groups)])
+    rows = [_rows(scaled[g], weight, steps[g], g) for g in range(groups)]
+    if before is not None:
+        rows = [replace(one, before=paths) for one, paths in zip(rows, view.matrices(before), strict=True)]
+    found = np.stack([on_trellis(one) for one in rows])
     multiples = view.tensor(found, weight.values.shape)
     if columns is not None:
         return columns.grid_tensor(multiples, fine)

@@ -35,21 +35,21 @@ class BaseTensor:
 
     @property
     def on_trellis(self) -> bool:
-        """Return whether it is on a trellis, whose indices weights on a uniform grid can't keep."""
+        """Return whether it is on a trellis, whose indices only weights on a trellis can keep."""
         with open_file(self.path) as container:
             return is_on_trellis(container, self.name)
 
     def shared(self, shape: tuple[int, ...]) -> SharedTensor | None:
-        """Return it with one codebook of floats; None if it has another shape or form."""
+        """Return it with one codebook of floats, flat; None if it has another shape or form."""
         with open_file(self.path) as container:
             info = container.info(self.name)
-            if info.k is None or info.shape != shape or info.blocks is not None:
+            if info.k is None or info.shape != shape or info.blocks not in (None, shape):
                 return None
             found = container.shared(self.name)
         book = bfloat16_to_float32(found.codebook) if found.codebook.dtype == BFLOAT16 else found.codebook
         if book.dtype.kind != "f" or not np.isfinite(book).all():
             return None
-        return SharedTensor(book, found.indices)
+        return SharedTensor(book.reshape(-1), found.indices)
 
     def values(self, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
         """Return its finite values; None if it has another shape."""

@@ -23,6 +23,7 @@ from qacomp.rate.sharing import RateSharing, calibrated_sharing
 from qacomp.sources.probes import probe_inputs
 from qacomp.stages.job import Job
 from qacomp.stages.made_images import MadeImages
+from qacomp.stages.near_a_base import with_base
 
 _IMAGES, _SAMPLES = 256, 512  # calibration inputs that are generated, or taken from data
 _MADE = 128  # images that are made, and mirrored: 256 took twice the time, and outputs on real images were no nearer
@@ -66,7 +67,8 @@ def calibrate(job: Job) -> CalibratedNetwork:
             Watch(job.run.progress, job.run.journal.under(calibration.digest)),
         )
     job.run.note(f"calibrated on {text}")
-    return CalibratedNetwork(sharing.near(job.selection), calibration, inputs, training, held)
+    near = with_base(sharing, job.selection, job.run.note)
+    return CalibratedNetwork(near, calibration, inputs, training, held)
 
 
 def _trains(job: Job) -> bool:

@@ -9,7 +9,7 @@ from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.stages.network_on_grids import NetworkOnGrids
 from qacomp.stages.scale_search import quality_word
 from qacomp.stages.scaled import Scaled
-from qacomp.stages.source_rounding import count_on_trellis, on_uniform_grids
+from qacomp.stages.source_rounding import AS_THE_BASE, count_on_trellis, on_uniform_grids
 
 _LEAST = 1 << 17  # weights: nothing was measured with fewer, of which graph and metadata take most bytes
 _MOST = 1 << 19  # weights: a search rounds some 20 times, which takes 8 s for a million (benchmark `trellis`)
@@ -20,8 +20,9 @@ _APART = 1.15  # factor on the scale, by which the two uniform files are coarser
 def with_chosen_rounding(task: NetworkOnGrids) -> NetworkOnGrids:
     """Return the task with weights on a trellis where that is asked for; with `auto` where it pays. A note tells it.
 
-    Both ways are measured before tuning, near the scale at which the search will end. Weights near a base stay on
-    uniform grids, and so do those of a very small network, and of a large one, since rounding on a trellis is slow.
+    Both ways are measured before tuning, near the scale at which the search will end. Weights near a base are
+    rounded as they are there. Those of a very small network stay on uniform grids, and of a large one, since rounding
+    on a trellis is slow.
     """
     job, sharing = task.job, task.found.sharing
     if not rounded_once(job.config) or trellis(job.config) == "false":
@@ -31,8 +32,9 @@ def with_chosen_rounding(task: NetworkOnGrids) -> NetworkOnGrids:
         return other
     why, gain, count = None, 0.0, count_on_trellis(other.found.sharing)
     if sharing.base:
-        why = "since weights stay near --base"
-    elif count < _LEAST:
+        job.run.note(AS_THE_BASE)
+        return task
+    if count < _LEAST:
         why = f"since a trellis is tried for {_LEAST:,} weights or more, and suits {count:,} here"
     elif count > _MOST:
         why = f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it"

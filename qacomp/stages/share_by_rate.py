@@ -23,6 +23,7 @@ from qacomp.stages.levels_by_rate import Levelled, asked_levels, made_for_sizes
 from qacomp.stages.limit_search import made_within_limits
 from qacomp.stages.made import Made
 from qacomp.stages.measured_source import coarser_levels, judged, made_of, moved, operator_errors, point_of
+from qacomp.stages.near_a_base import with_base
 from qacomp.stages.pack_weights import PackedWeights
 from qacomp.stages.run import Run
 from qacomp.stages.scale_search import Asked, made_for_quality, made_for_size
@@ -91,7 +92,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
     if model is None:
         run.note("weights are rounded by their own deviations alone: no outputs are compared")
         sharing = plain_sharing(layers, lambda name: read[name](), precision)
-        sharing = rounded_by_choice(sharing.near(selection), config, False, run.note)
+        sharing = rounded_by_choice(with_base(sharing, selection, run.note), config, False, run.note)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
     words, made_up = model.of_words, config.calibration is None
     ways = Ways(not words and not sized_levels(config), words)  # a container holds codebooks in blocks, or levels
@@ -111,7 +112,9 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         count = f"{len(plain)} of {len(sharing.weights)} weights"
         run.note(f"{count} ({few}): rounded plainly, since compensation is no better on other inputs")
     on_texts = isinstance(model, MomentsByBlock)
-    return _CalibratedSource(rounded_by_choice(sharing.near(selection), config, on_texts, run.note), model)
+    return _CalibratedSource(
+        rounded_by_choice(with_base(sharing, selection, run.note), config, on_texts, run.note), model
+    )
 
 
 class _Grids:

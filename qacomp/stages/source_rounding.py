@@ -7,6 +7,8 @@ from qacomp.options.needs import rounded_once, trellis
 from qacomp.rate.sharing import RateSharing
 
 _MOST = 1 << 23  # weights: a search rounds some 10 times, which takes 4 s for a million each time (512 rows of 768)
+AS_THE_BASE = "--sharing rate:trellis=auto: weights are rounded as in --base, on uniform grids or on a trellis"
+"""The note of weights near those of a base."""
 
 
 def on_uniform_grids(why: str) -> str:
@@ -24,8 +26,9 @@ def rounded_by_choice(
 ) -> RateSharing:
     """Return the weights on a trellis where that is asked for; with `auto` only those of a small transformer.
 
-    on_texts: whether a transformer is calibrated on texts. All others stay on uniform grids, and so do weights near
-    those of a base, and of a larger model, since uniform grids are far quicker to round; a note says why.
+    on_texts: whether a transformer is calibrated on texts. All others stay on uniform grids, and so do those of a
+    larger model, since uniform grids are far quicker to round; a note says why. Weights near those of a base are
+    rounded as they are there.
     """
     if not rounded_once(config) or trellis(config) == "false":
         return sharing
@@ -34,8 +37,9 @@ def rounded_by_choice(
         return found
     why = None
     if sharing.base:
-        why = "since weights stay near --base"
-    elif not on_texts:
+        note(AS_THE_BASE)
+        return sharing
+    if not on_texts:
         why = "since a trellis is tried in PyTorch networks and in folders with --calibration alone"
     elif (count := count_on_trellis(found)) > _MOST:
         why = f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it"

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 import qacomp
 from qacomp.errors import ConfigError
@@ -15,7 +18,7 @@ from qacomp.rate.grid_form import grid_tensor, grid_values, step_of
 from qacomp.rate.matrices import MatrixView
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
-from qacomp.sharing.base import HELD, open_base
+from qacomp.sharing.base import HELD, BaseTensor, open_base
 from qacomp.sharing.kmeans import kmeans
 from qacomp.sharing.near_base import near_base
 from qacomp.sharing.selection import Layer, Selection
@@ -101,6 +104,49 @@ def test_a_delta_to_the_base_is_small(settings: dict[str, Any], tmp_path: Path) 
         error = np.abs(container.tensor("w") - NEW).mean()
     with open_file(files[2]) as container:
         assert error < 1.3 * np.abs(container.tensor("w") - NEW).mean()
+
+
+def inference(first: NDArray[Any], second: NDArray[Any]) -> onnx.ModelProto:
+    """A network of two MatMuls."""
+    weights = {"one": first, "two": second}
+    nodes = [helper.make_node("MatMul", ["x", "one"], ["h"]), helper.make_node("Relu", ["h"], ["r"]),
+             helper.make_node("MatMul", ["r", "two"], ["y"])]  # fmt: skip
+    given, told = (
+        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", k]) for n, k in (("x", 100), ("y", 100))
+    )
+    graph = helper.make_graph(nodes, "g", [given], [told], [numpy_helper.from_array(w, n) for n, w in weights.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize("form", ["tensors", "onnx"])
+def test_weights_stay_on_the_trellis_of_a_base(form: str, tmp_path: Path) -> None:
+    """Also where the later version doesn't ask for a trellis: steps and most indices are the base's."""
+    moved = OLD + 0.03 * RNG.normal(size=OLD.shape) * (OLD != 0)
+    sources: list[Any] = []
+    for number, values in enumerate((OLD, moved.astype(np.float32))):
+        if form == "tensors":
+            sources.append({"w": values})
+        else:
+            onnx.save(inference(values / 8, OLD.T / 8), tmp_path / f"{number}.onnx")
+            sources.append(tmp_path / f"{number}.onnx")
+    name, size = ("w", 4500) if form == "tensors" else ("one", 8500)
+    files = [tmp_path / name for name in ("old.qac", "near.qac", "far.qac")]
+    on = "rate:trellis=true"
+    qacomp.compress(sources[0], output=files[0], sharing=on, target_size=str(size))
+    done = qacomp.compress(sources[1], output=files[1], base=files[0], target_size=str(size + size // 20))
+    qacomp.compress(sources[1], output=files[2], sharing=on, target_size=str(size))
+    near, far = (qacomp.delta(files[0], file, tmp_path / f"{file.stem}.qacd") for file in files[1:])
+    assert any("are on a trellis there, and are rounded on it again" in note for note in done.notes)
+    assert near.bytes < far.bytes
+    multiples = []
+    for file in files:
+        with open_file(file) as container:
+            assert container.info(name).codec == "trellis"
+            step = step_of(BaseTensor(file, name).shared(OLD.shape))
+            assert step is not None
+            multiples.append(np.rint(container.tensor(name).astype(np.float64) / step))
+    stays, moves = ((other != multiples[0]).mean() for other in multiples[1:])
+    assert stays < 0.05 and 3 * stays < moves
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,13 @@ def test_a_network_is_rounded_as_measuring_says(
         assert (container.info("1.weight").codec == "trellis") == on
     if on:  # the base of a later version
         again = qacomp.compress(network(), output=tmp_path / "b.qac", base=tmp_path / "a.qac", **settings)
-        assert any(note.startswith("--base: 2 of 3 tensors are on a trellis") for note in again.notes)
+        assert any(note.startswith("--base: 2 of 3 tensors are on a trellis there, and") for note in again.notes)
+        assert (
+            "--sharing rate:trellis=auto: weights are rounded as in --base, on uniform grids or on a trellis"
+            in again.notes
+        )
+        with open_file(tmp_path / "a.qac") as first, open_file(tmp_path / "b.qac") as second:
+            assert np.array_equal(first.shared("1.weight").indices, second.shared("1.weight").indices)
 
 
 @pytest.mark.parametrize("asked", ["true", "auto"])
