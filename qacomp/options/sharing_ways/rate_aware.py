@@ -20,8 +20,9 @@ class RateAwareWay(SharingWay):
     trellis: str = option(
         "false",
         Option(
-            "Round weights on a trellis of eight states, for fewer bytes; readers of format 1.5 have it, and deltas "
-            "are larger. auto: of smaller networks, and of transformers with --calibration, where it pays.",
+            "Round weights on a trellis of eight states, for fewer bytes; readers of format 1.5 have it. Weights near "
+            "those of --base are rounded as there. auto: of smaller networks, and of transformers with --calibration, "
+            "where it pays.",
             choices=("false", "auto", "true"),
         ),
     )
