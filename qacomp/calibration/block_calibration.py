@@ -68,6 +68,11 @@ class BlockCalibration:
         return self._inputs.words
 
     @property
+    def tables(self) -> frozenset[str]:
+        """Return the tensor whose rows are looked up by the ids of words."""
+        return self._model.words
+
+    @property
     def digest(self) -> str:
         """Return the SHA-256, in hex, over all texts."""
         feeds = (*self._inputs.of_moments, *self._inputs.tried, *self._inputs.others)

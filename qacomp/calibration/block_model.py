@@ -95,6 +95,15 @@ class BlockModel:
                 if isinstance(module, nn.Embedding) and f"{name}weight" in self.stored:
                     yield from self.stored[f"{name}weight"].names
 
+    @property
+    def words(self) -> frozenset[str]:
+        """Return the name of the tensor whose rows are looked up by the ids of words; none if it isn't a single one."""
+        module: Any = self.made.module
+        table = module.get_input_embeddings()
+        name = next((name for name, child in module.named_modules() if child is table), "")
+        stored = self.stored.get(f"{name}.weight")
+        return frozenset(stored.names) if stored is not None and len(stored.names) == 1 else frozenset()
+
     def place(self, name: str) -> int | None:
         """Return the number of the block that reads a tensor, OUTSIDE, or None if the model doesn't have it."""
         return self._places.get(name)

@@ -1,7 +1,5 @@
 """Draw texts at random from a transformer's own vocabulary, for calibration without data."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,13 +29,7 @@ def drawn_texts(
 
 def _words(model: BlockModel) -> NDArray[np.intp]:
     """Return the ids that look trained, of those that every embedding of the model knows."""
-    module: Any = model.made.module
-    table = module.get_input_embeddings()
-    name = next((name for name, child in module.named_modules() if child is table), "")
-    stored = model.stored.get(f"{name}.weight")
-    rows = None
-    if stored is not None and len(stored.names) == 1:
-        rows = trained_rows(model.read(stored.names[0]))
+    rows = next((trained_rows(model.read(name)) for name in model.words), None)
     everything = np.arange(model.made.words)
     known = everything if rows is None else rows[rows < model.made.words]
     return known if known.size else everything

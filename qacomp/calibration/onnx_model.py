@@ -12,6 +12,7 @@ from qacomp.calibration.onnx_moments import operator_moments
 from qacomp.calibration.output_distance import OutputDistance
 from qacomp.calibration.weights_alone import WeightsAlone
 from qacomp.errors import ExportError
+from qacomp.graphs.inputs import input_uses
 from qacomp.rate.calibrated import Moment
 from qacomp.runtime.agreement import Feed
 from qacomp.tensors.digest import arrays_digest
@@ -57,6 +58,12 @@ class OnnxCalibration:
         follow that.
         """
         return self._inputs.words
+
+    @cached_property
+    def tables(self) -> frozenset[str]:
+        """Return the tensors of the graph whose rows are looked up by inputs: by the ids of words."""
+        found = {use.table for use in input_uses(self._whole()).values() if use.table}
+        return frozenset(name for name, value in self._places.items() if value in found)
 
     @property
     def digest(self) -> str:

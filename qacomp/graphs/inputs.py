@@ -32,7 +32,8 @@ _PIXEL_MEAN, _PIXEL_SCALE = 20.0, 0.05  # for pixels from 0 to 255 means are abo
 class InputUse:
     """How a model uses an input. rows: rows of the smallest table that it indexes, or None.
 
-    words: the numbers of those rows that look trained, ascending; None for all, or if that isn't known.
+    words: the numbers of those rows that look trained, ascending; None for all, or if that isn't known; table: the
+    name of that table, empty if it isn't known.
     compared: scalars with which it is compared, in order; pixels: it is shifted or scaled like values from 0 to 255;
     ends: operators that read it or what follows from it.
     """
@@ -42,6 +43,7 @@ class InputUse:
     pixels: bool = False
     ends: frozenset[str] = frozenset()
     words: NDArray[np.intp] | None = field(default=None, compare=False)
+    table: str = field(default="", compare=False)
 
 
 def input_uses(model: ModelProto) -> dict[str, InputUse]:
@@ -81,7 +83,8 @@ class _Noted:
         rows = min(self.rows) if self.rows else None
         table = next((table for table in self.tables if table.dims[0] == rows), None)
         words = None if table is None else trained_rows(table)
-        return InputUse(rows, tuple(dict.fromkeys(self.compared)), self.pixels, frozenset(self.ends), words)
+        name = "" if table is None else table.name
+        return InputUse(rows, tuple(dict.fromkeys(self.compared)), self.pixels, frozenset(self.ends), words, name)
 
 
 class _InputSearch:

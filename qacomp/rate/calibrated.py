@@ -1,6 +1,6 @@
 """What rate-aware sharing needs of a model: second moments of its operators' inputs, and the change of its outputs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,6 +65,11 @@ class TwiceCalibratedModel(CalibratedModel, Protocol):
     @property
     def of_words(self) -> bool:
         """Return whether the inputs are texts of words at random."""
+        ...
+
+    @property
+    def tables(self) -> Collection[str]:
+        """Return the tensors whose rows are looked up by the ids of words."""
         ...
 
     def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:

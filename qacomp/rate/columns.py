@@ -45,6 +45,11 @@ class Columns:
         """Return the finest steps, at which the farthest weights take all levels."""
         return self.largest * (_LEAST_ROOM / FARTHEST)
 
+    @property
+    def count(self) -> int:
+        """Return the number of steps that a file holds."""
+        return self.order.size
+
     def steps(self, step: float) -> NDArray[np.float64]:
         """Return (groups, n) steps of few bits; none so fine that the weights would need too many levels."""
         wanted = np.maximum(step * self.ratios, self._least)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from qacomp.rate.equal_bits import bits_at, step_of_bits
 from qacomp.rate.kept import Kept, not_kept
+from qacomp.rate.rows import PARTS
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import Distance, WeightOnGrid
 
@@ -14,29 +15,30 @@ def guarded(
 ) -> tuple[RateSharing, list[str]]:
     """Return the weights without the factors that make outputs worse than plain rounding does, and which those are.
 
-    A weight with a step for each input may also lose only those. elsewhere: how far the outputs move, on inputs of
-    their own. Each weight is tried alone in all ways, at steps that take equal bytes. advance: called after each one;
-    kept: keeps the way and the step of each.
+    A weight with a step for each input may also lose only those, and a vocabulary the steps of its words. elsewhere:
+    how far the outputs move, on inputs of their own. Each weight is tried alone in all ways, at steps that take equal
+    bytes. advance: called after each one; kept: keeps the way and the step of each.
     """
     weights, steps, plain = dict(sharing.weights), dict(sharing.steps), []
     for name, weight in sharing.weights.items():
-        if weight.factor is not None:
-            simple = replace(weight, factor=None, columns=None)
+        if weight.factor is not None or weight.rows is not None:
+            simple = replace(weight, factor=None, columns=None, rows=None)
             others = [simple] if weight.columns is None else [simple, replace(weight, columns=None)]
             ways = [*others, weight]
 
             def best(name: str = name, ways: Sequence[WeightOnGrid] = ways) -> tuple[int, float]:
                 """Return the place of the best way, and its step."""
                 start = steps[name]
-                bits = bits_at(ways[-1], start)
-                found = [step_of_bits(way, bits, start) for way in ways[:-1]] + [start]
+                parts = 1 if ways[-1].rows is None else PARTS
+                bits = bits_at(ways[-1], start, parts)
+                found = [step_of_bits(way, bits, start, parts) for way in ways[:-1]] + [start]
                 moved = [elsewhere({name: way.changed(step)}) for way, step in zip(ways, found, strict=True)]
                 place = moved.index(min(moved))
                 return place, found[place]
 
             place, step = kept(f"way of rounding {name} at {float(steps[name])!r}", 2, best)
             weights[name], steps[name] = ways[int(place) % len(ways)], step
-            if weights[name] is simple:
+            if weights[name] is simple and weight.factor is not None:
                 plain.append(name)
         advance()
     return replace(sharing, weights=weights, steps=steps), plain

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_te
 from qacomp.rate.kept import Kept, Watch, not_kept
 from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.record import Sensitivity
+from qacomp.rate.rows import rows_of
 from qacomp.rate.steps import ROUNDS, Distance, WeightOnGrid, balanced_steps
 from qacomp.rate.trellis_form import FINER, near_path, suits, trellis_tensor
 from qacomp.sharing.nested_arrays import levels_in_own_dtype
@@ -30,11 +31,13 @@ _ROOM = 4.0  # twice the range of the values, for weights that compensation or t
 class Ways:
     """Hold what calibration may use. columns: give the inputs of an operator their own steps where that pays.
 
-    plain_trials: steps follow what plain rounding does to the outputs, not compensated rounding.
+    plain_trials: steps follow what plain rounding does to the outputs, not compensated rounding. tables: tensors whose
+    rows are looked up by the ids of words, which get their own steps.
     """
 
     columns: bool = False
     plain_trials: bool = False
+    tables: Collection[str] = ()
 
 
 NO_COLUMNS = Ways()
@@ -107,7 +110,7 @@ class RateSharing:
             values = None if weight is None or layer.base is None else layer.base.values(weight.values.shape)
             if weight is None or layer.base is None or values is None:
                 continue
-            weights[layer.name] = replace(weight, near=values, columns=None)
+            weights[layer.name] = replace(weight, near=values, columns=None, rows=None)
             if (step := step_of(layer.base.shared(values.shape))) is not None:
                 known[layer.name] = step
         sizes = {name: weights[name].values.size for name in known}
@@ -172,8 +175,8 @@ class RateSharing:
         if name in self.trellis and (found := trellis_tensor(weight, step)) is not None:
             return in_own_dtype(found, self.dtypes[name], "exact")
         integers = weight.integers(step)
-        if (columns := weight.columns_at(step)) is not None:
-            return Packed(columns.grid_tensor(integers, step))
+        if (own := weight.columns_at(step) or weight.rows_at(step)) is not None:
+            return Packed(own.grid_tensor(integers, step))
         while distinct(integers)[0].size > MOST_VALUES:  # compensation moves weights far beyond their own range
             step *= 2
             integers = weight.integers(step)
@@ -206,6 +209,8 @@ def calibrated_sharing(
         weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
         single = dtypes[name] == np.float32  # codebooks of a type with fewer bits can't hold all multiples of all steps
         weights[name] = with_columns(weight) if ways.columns and single else weight
+        if name in ways.tables and moment is None and single:
+            weights[name] = replace(weight, rows=rows_of(array))
     with watch.progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
         tried = {name: weight.plain for name, weight in weights.items()} if ways.plain_trials else weights
         found = balanced_steps(tried, model.distance, task.advance, watch.kept)

@@ -18,6 +18,7 @@ from qacomp.rate.grid_form import entropy_bits
 from qacomp.rate.kept import Kept, not_kept
 from qacomp.rate.matrices import View
 from qacomp.rate.record import Sensitivity
+from qacomp.rate.rows import PARTS, RowSteps
 from qacomp.rate.weight_error import relative_error
 
 _WIDER = 1.1  # factor on a step for measuring the bits that a wider step saves
@@ -32,8 +33,9 @@ ROUNDS = 2
 class WeightOnGrid:
     """A weight to put on a grid. values: the original ones, float; view, factor: None if its operator isn't known.
 
-    columns: the inputs' own steps, relative to the weight's; None for one step; near: the base's values, in its shape,
-    whose integers it rather keeps, or None; fine: the step of the base's trellis, which these values are on, or None.
+    columns: the inputs' own steps, relative to the weight's; rows: those of a vocabulary, without a factor; None for
+    one step. near: the base's values, in its shape, whose integers it rather keeps, or None; fine: the step of the
+    base's trellis, which these values are on, or None.
     """
 
     values: NDArray[Any]
@@ -42,6 +44,7 @@ class WeightOnGrid:
     columns: Columns | None = None
     near: NDArray[np.float64] | None = None
     fine: float | None = None
+    rows: RowSteps | None = None
 
     @property
     def plain(self) -> "WeightOnGrid":
@@ -52,9 +55,15 @@ class WeightOnGrid:
         """Return the inputs' own steps, None where they have none, or would need too many levels at this step."""
         return self.columns if self.columns is not None and self.columns.fit(step) else None
 
+    def rows_at(self, step: float) -> RowSteps | None:
+        """Return the words' own steps, None where they have none, or would need too many levels at this step."""
+        return self.rows if self.rows is not None and self.rows.fit(step) else None
+
     def integers(self, step: float) -> NDArray[np.int64]:
         """Return the weight as integer multiples of its steps, in its own shape, compensated if there is a factor."""
         before = None if self.near is None else np.rint(self.near / step)
+        if (rows := self.rows_at(step)) is not None:
+            return rounded(self.values / rows.spread(step), 1.0)
         if self.view is None or self.factor is None:
             return rounded(self.values, step, before)
         columns = self.columns_at(step)
@@ -65,6 +74,8 @@ class WeightOnGrid:
 
     def values_of(self, integers: NDArray[np.integer], step: float) -> NDArray[np.float64]:
         """Return the values of integers in the weight's shape: their multiples of its steps."""
+        if (rows := self.rows_at(step)) is not None:
+            return integers * rows.spread(step)
         columns = self.columns_at(step)
         if columns is None or self.view is None:
             return integers.astype(np.float64) * step
@@ -111,14 +122,17 @@ class WeightOnGrid:
         return saved
 
     def entropy_bits(self, step: float) -> float:
-        """Return the order-0 entropy of the plainly rounded weight at a step, summed over all values."""
-        return entropy_bits(self._rounded(step))
+        """Return the order-0 entropy of the plainly rounded weight at a step, summed over all values.
+
+        Of a vocabulary it is summed over parts, since codecs follow how the values change from word to word.
+        """
+        return _entropy_bits(self._rounded(step), self.rows_at(step))
 
     def estimated_bits(self, step: float) -> float:
         """Return about what `entropy_bits` does, from some of the values of a large weight."""
         stride = self.values.size // _SAMPLE | 1  # an odd one, since most rows have even lengths
         found = self._rounded(step, stride)
-        return entropy_bits(found) * self.values.size / max(1, found.size)
+        return _entropy_bits(found, self.rows_at(step)) * self.values.size / max(1, found.size)
 
     @property
     def least_saved(self) -> float:
@@ -128,12 +142,20 @@ class WeightOnGrid:
     def _rounded(self, step: float, stride: int = 1) -> NDArray[np.int64]:
         """Return integer multiples of the steps without compensation; in the order of the view if it has columns.
 
-        stride: take one of so many values, or of so many rows if the weight has columns.
+        stride: take one of so many values, or of so many rows if inputs or rows have their own steps.
         """
+        if (rows := self.rows_at(step)) is not None:
+            return rounded(self.values[::stride] / rows.spread(step)[::stride], 1.0)
         columns = self.columns_at(step)
         if columns is None or self.view is None:
             return rounded(self.values if stride == 1 else self.values.reshape(-1)[::stride], step)
         return rounded(self.view.matrices(self.values)[:, ::stride] / columns.steps(step)[:, None], 1.0)
+
+
+def _entropy_bits(integers: NDArray[np.int64], rows: RowSteps | None) -> float:
+    """Return the entropy of integers, or the sum of those of PARTS parts of a vocabulary's rows."""
+    parts = [integers] if rows is None else np.array_split(integers, PARTS)
+    return sum(entropy_bits(part) for part in parts)
 
 
 Distance = Callable[[Mapping[str, NDArray[Any]]], float]

@@ -52,23 +52,23 @@ def near_path(weight: WeightOnGrid, base: SharedTensor | None) -> WeightOnGrid |
 def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
     """Return the weight on a trellis with about the error of a uniform grid of this step, or None if it has no room.
 
-    weight: one that suits. Its codebooks are grids of at most 256 values: one, or one for each input with columns. They
-    have the dtype of the weight's values, which must tell them apart. Near a base's step that one is taken, and the
-    rows rather keep the base's paths.
+    weight: one that suits. Its codebooks are grids of at most 256 values: one, or one for each input with columns, or
+    for some rows of a vocabulary. They have the dtype of the weight's values, which must tell them apart. Near a base's
+    step that one is taken, and the rows rather keep the base's paths.
     """
     fine = plain_step(FINER * step)
     before = None
     if weight.near is not None and weight.fine is not None and abs(fine / weight.fine - 1) < _EQUAL:
         fine = weight.fine
         before = np.rint(weight.near / fine)
-    columns = weight.columns_at(step)
-    if columns is not None and not columns.fit(fine):
+    columns, words = weight.columns_at(step), weight.rows_at(step)
+    if any(own is not None and not own.fit(fine) for own in (columns, words)):
         return None
     view = _view(weight)
     matrices = view.matrices(weight.values).astype(np.float64)  # (groups, rows, n)
     groups, _, count = matrices.shape
     steps = np.full((groups, count), fine) if columns is None else columns.steps(fine)
-    scaled = matrices / steps[:, None]
+    scaled = matrices / steps[:, None] if words is None else weight.values[None] / words.spread(fine)
     if _ROOM * float(np.abs(scaled).max()) > FARTHEST:
         return None
     rows = [_rows(scaled[g], weight, steps[g], g) for g in range(groups)]
@@ -76,8 +76,8 @@ def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
         rows = [replace(one, before=paths) for one, paths in zip(rows, view.matrices(before), strict=True)]
     found = np.stack([on_trellis(one) for one in rows])
     multiples = view.tensor(found, weight.values.shape)
-    if columns is not None:
-        return columns.grid_tensor(multiples, fine)
+    if (own := columns or words) is not None:
+        return own.grid_tensor(multiples, fine)
     low, high = min(int(multiples.min()), 0), max(int(multiples.max()), 1)
     with np.errstate(over="ignore"):
         book = (np.arange(low, high + 1) * fine).astype(weight.values.dtype)

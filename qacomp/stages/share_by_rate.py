@@ -95,7 +95,8 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         sharing = rounded_by_choice(with_base(sharing, selection, run.note), config, False, run.note)
         return _CalibratedSource(sharing, WeightsAlone(lambda name: read[name]()))
     words, made_up = model.of_words, config.calibration is None
-    ways = Ways(not words and not sized_levels(config), words)  # a container holds codebooks in blocks, or levels
+    blocks = not sized_levels(config)  # a container holds codebooks in blocks, or levels
+    ways = Ways(not words and blocks, words, model.tables if blocks else ())
     digest = model.digest
     watch = Watch(run.progress, run.journal.under(digest))
     sharing = calibrated_sharing(layers, lambda name: read[name](), model, precision, watch, ways)

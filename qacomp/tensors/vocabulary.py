@@ -31,5 +31,11 @@ def trained_rows(table: NDArray[Any]) -> NDArray[np.intp] | None:
 
 def drawn_words(words: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw ids of this shape out of `words`, which are in the order of their frequency, the most frequent first."""
-    chances = 1 / (np.arange(words.size) + _HEAD)
-    return rng.choice(words, size=shape, p=chances / chances.sum()).astype(np.int64)
+    return rng.choice(words, size=shape, p=chances_of(words.size)).astype(np.int64)
+
+
+def chances_of(count: int) -> NDArray[np.float64]:
+    """Return the probabilities (count,) of words in the order of their frequency, about as they occur in text."""
+    chances = 1 / (np.arange(count) + _HEAD)
+    found: NDArray[np.float64] = chances / chances.sum()
+    return found
