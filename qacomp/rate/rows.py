@@ -23,10 +23,11 @@ _LEAST = 1024  # rows of a vocabulary: smaller tables have other things in their
 
 @dataclass(frozen=True)
 class RowSteps:
-    """The steps of a table's rows, those of _BLOCK rows in one. own: of each block, as steps of inputs are held."""
+    """The steps of a table's rows, `block` of which share one. own: of each block, as steps of inputs are held."""
 
     own: Columns
     rows: int
+    block: int = _BLOCK
 
     def fit(self, step: float) -> bool:
         """Return whether nearly all rows have the steps that they should have; see `Columns.fit`."""
@@ -34,7 +35,7 @@ class RowSteps:
 
     def spread(self, step: float) -> NDArray[np.float64]:
         """Return the step of each row, (rows, 1)."""
-        return np.repeat(self.own.steps(step)[0], _BLOCK)[: self.rows, None]
+        return np.repeat(self.own.steps(step)[0], self.block)[: self.rows, None]
 
     @property
     def count(self) -> int:
@@ -60,9 +61,29 @@ def rows_of(values: NDArray[np.floating]) -> RowSteps | None:
     chances[chances == 0] = chances[known].min() if known.size else 1.0
     starts = np.arange(0, len(values), _BLOCK)
     means = np.add.reduceat(chances, starts) / np.diff([*starts, len(values)])
-    largest = np.maximum.reduceat(np.abs(values).max(axis=1), starts).astype(np.float64)
     ratios = means**-_POWER
-    own = Columns(
-        (ratios / np.exp(np.log(ratios).mean()))[None], largest[None], (_BLOCK, values.shape[1]), np.arange(starts.size)
-    )
-    return RowSteps(own, len(values))
+    return _row_steps(values, ratios / np.exp(np.log(ratios).mean()), _BLOCK)
+
+
+def rows_of_base(
+    values: NDArray[np.floating], block: int, books: NDArray[np.floating]
+) -> tuple[RowSteps, float] | None:
+    """Return the steps that a base's rows have, and the weight's step at which they are those; None without a grid.
+
+    block, books: the rows that share a codebook, and the codebooks (parts, K).
+    """
+    zeros = np.flatnonzero((books == 0).all(axis=0))
+    if values.dtype != np.float32 or zeros.size != 1 or zeros[0] + 1 == books.shape[1]:
+        return None
+    steps = books[:, zeros[0] + 1].astype(np.float64)
+    grid = (np.arange(books.shape[1]) - zeros[0]) * steps[:, None]
+    if not (steps > 0).all() or not np.array_equal(grid.astype(np.float32), books):
+        return None
+    unit = float(np.exp2(np.rint(np.log2(steps).mean())))  # a power of two, so that ratios times it are exact
+    return _row_steps(values, steps / unit, block), unit
+
+
+def _row_steps(values: NDArray[np.floating], ratios: NDArray[np.float64], block: int) -> RowSteps:
+    largest = np.maximum.reduceat(np.abs(values).max(axis=1), np.arange(0, len(values), block)).astype(np.float64)
+    own = Columns(ratios[None], largest[None], (block, values.shape[1]), np.arange(ratios.size))
+    return RowSteps(own, len(values), block)

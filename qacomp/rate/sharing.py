@@ -17,7 +17,7 @@ from qacomp.rate.grid_form import MOST_VALUES, distinct, grid_precision, grid_te
 from qacomp.rate.kept import Kept, Watch, not_kept
 from qacomp.rate.nested_grids import nested_grids
 from qacomp.rate.record import Sensitivity
-from qacomp.rate.rows import rows_of
+from qacomp.rate.rows import rows_of, rows_of_base
 from qacomp.rate.steps import ROUNDS, Distance, WeightOnGrid, balanced_steps
 from qacomp.rate.trellis_form import FINER, near_path, suits, trellis_tensor
 from qacomp.sharing.nested_arrays import levels_in_own_dtype
@@ -110,8 +110,12 @@ class RateSharing:
             values = None if weight is None or layer.base is None else layer.base.values(weight.values.shape)
             if weight is None or layer.base is None or values is None:
                 continue
-            weights[layer.name] = replace(weight, near=values, columns=None, rows=None)
-            if (step := step_of(layer.base.shared(values.shape))) is not None:
+            books = layer.base.in_rows(values.shape) if weight.factor is None else None
+            rows = None if books is None else rows_of_base(weight.values, *books)
+            weights[layer.name] = replace(weight, near=values, columns=None, rows=None if rows is None else rows[0])
+            if rows is not None:
+                known[layer.name] = rows[1]
+            elif (step := step_of(layer.base.shared(values.shape))) is not None:
                 known[layer.name] = step
         sizes = {name: weights[name].values.size for name in known}
         whole = sum(sizes.values())

@@ -63,7 +63,8 @@ class WeightOnGrid:
         """Return the weight as integer multiples of its steps, in its own shape, compensated if there is a factor."""
         before = None if self.near is None else np.rint(self.near / step)
         if (rows := self.rows_at(step)) is not None:
-            return rounded(self.values / rows.spread(step), 1.0)
+            own = rows.spread(step)
+            return rounded(self.values / own, 1.0, None if self.near is None else np.rint(self.near / own))
         if self.view is None or self.factor is None:
             return rounded(self.values, step, before)
         columns = self.columns_at(step)

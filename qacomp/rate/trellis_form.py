@@ -46,7 +46,7 @@ def near_path(weight: WeightOnGrid, base: SharedTensor | None) -> WeightOnGrid |
     multiples = _view(weight).matrices(np.rint(near / fine).astype(np.int64))  # (groups, rows, n)
     if not is_path(multiples.reshape(-1, multiples.shape[2])):
         return None
-    return replace(weight, near=near, fine=fine, columns=None)
+    return replace(weight, near=near, fine=fine, columns=None, rows=None)
 
 
 def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:

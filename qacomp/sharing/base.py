@@ -51,6 +51,17 @@ class BaseTensor:
             return None
         return SharedTensor(book.reshape(-1), found.indices)
 
+    def in_rows(self, shape: tuple[int, ...]) -> tuple[int, NDArray[np.floating]] | None:
+        """Return the rows that share a codebook, and the float32 codebooks (parts, K); None in another form."""
+        with open_file(self.path) as container:
+            info = container.info(self.name)
+            if info.k is None or info.shape != shape or len(shape) != 2 or (info.blocks or ())[1:] != shape[1:]:
+                return None
+            found = container.shared(self.name)
+        assert found.blocks is not None
+        book = found.codebook.reshape(-1, found.codebook.shape[-1])
+        return (found.blocks[0], book) if book.dtype == np.float32 and np.isfinite(book).all() else None
+
     def values(self, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
         """Return its finite values; None if it has another shape."""
         with open_file(self.path) as container:

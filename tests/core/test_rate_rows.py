@@ -131,8 +131,12 @@ def test_the_vocabulary_of_a_graph_is_the_table_that_ids_index(tmp_path: Path) -
     qacomp.compress(tmp_path / "a.onnx", output=tmp_path / "a.qac", target_size="40kB")
     with open_file(tmp_path / "a.qac") as container:
         blocks = {name: container.info(name).blocks for name in container.names}
+        words = container.tensor("words")
     assert blocks["words"] == (16, WIDTH)
     assert blocks["positions"] is None
+    qacomp.compress(tmp_path / "a.onnx", output=tmp_path / "c.qac", target_size="40kB", base=tmp_path / "a.qac")
+    with open_file(tmp_path / "c.qac") as container:
+        assert container.tensor("words").tobytes() == words.tobytes()  # a base's steps and indices are kept
     back = tmp_path / "b.onnx"
     qacomp.decode(tmp_path / "a.qac", back)
     assert any(t.name == "words" for t in onnx.load(back).graph.initializer)
