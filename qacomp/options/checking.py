@@ -16,6 +16,7 @@ from qacomp.options.needs import (
     sharing_way,
     sized_levels,
     trellis,
+    trellis_given,
 )
 from qacomp.options.parts import check_parts
 
@@ -76,7 +77,7 @@ def _check_rate(config: Config) -> None:
             f"--quantizer {config.quantizer.name}: its levels are the grid, which rate-aware sharing would choose by "
             "itself; leave it, or leave --sharing rate, --target-size, --quality and --calibration"
         )
-    if trellis(config) != "false" and not rounded_once(config):
+    if trellis_given(config) and trellis(config) != "false" and not rounded_once(config):
         raise ConfigError(
             "--sharing rate:trellis: has no effect on weights that are trained (--epochs) or kept at several sizes "
             "(--target-size); leave one of them out"

@@ -29,6 +29,11 @@ def trellis(c: Config) -> str:
     return str(getattr(sharing_way(c), "trellis", "false"))
 
 
+def trellis_given(c: Config) -> bool:
+    """Return whether the user says how --sharing rate:trellis is to be, so that it is told where it has no effect."""
+    return "trellis" in c.sharing.given
+
+
 def rounded_once(c: Config) -> bool:
     """Return whether weights shared by rate are rounded once: not in training, nor at several sizes."""
     return not c.epochs and not sized_levels(c)

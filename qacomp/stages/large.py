@@ -19,7 +19,7 @@ from qacomp.checkpoints import Checkpoint
 from qacomp.evaluation.verdict import judge
 from qacomp.formats import Container, HeldTensor, open_file
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import trellis, vector_precision
+from qacomp.options.needs import trellis, trellis_given, vector_precision
 from qacomp.rate.quality import DISTANCES
 from qacomp.runtime.operator_error import OperatorError
 from qacomp.sharing.selection import Selection
@@ -44,7 +44,7 @@ def large_by_kmeans(source: PlainSource, selection: Selection, config: CompressC
 
 def large_by_rate(source: PlainSource, selection: Selection, config: CompressConfig, run: Run) -> Made:
     """Return what a container of a large source holds: each tensor on the coarsest grid that the quality allows."""
-    if trellis(config) != "false":
+    if trellis_given(config) and trellis(config) != "false":
         run.note("--sharing rate:trellis has no effect: 1 GiB of weights or more are rounded on uniform grids")
     limit = DISTANCES[config.quality]
     error = min(limit, limit / OF_SUM / max(1, len(selection.layers)))

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from qacomp.options.needs import rounded_once, trellis
+from qacomp.options.needs import rounded_once, trellis, trellis_given
 from qacomp.rate.quality import DISTANCES
 from qacomp.rate.search import largest_scale, scale_for_size
 from qacomp.stages.network_on_grids import NetworkOnGrids
@@ -22,7 +22,7 @@ def with_chosen_rounding(task: NetworkOnGrids) -> NetworkOnGrids:
 
     Both ways are measured before tuning, near the scale at which the search will end. Weights near a base are
     rounded as they are there. Those of a very small network stay on uniform grids, and of a large one, since rounding
-    on a trellis is slow.
+    on a trellis is slow; that is told only where `auto` was given.
     """
     job, sharing = task.job, task.found.sharing
     if not rounded_once(job.config) or trellis(job.config) == "false":
@@ -30,20 +30,21 @@ def with_chosen_rounding(task: NetworkOnGrids) -> NetworkOnGrids:
     other = replace(task, found=replace(task.found, sharing=sharing.on_trellis()))
     if trellis(job.config) == "true":
         return other
-    why, gain, count = None, 0.0, count_on_trellis(other.found.sharing)
+    why: str | None
+    gain, count = 0.0, count_on_trellis(other.found.sharing)
     if sharing.base:
-        job.run.note(AS_THE_BASE)
-        return task
-    if count < _LEAST:
-        why = f"since a trellis is tried for {_LEAST:,} weights or more, and suits {count:,} here"
+        why = AS_THE_BASE
+    elif count < _LEAST:
+        why = on_uniform_grids(f"since a trellis is tried for {_LEAST:,} weights or more, and suits {count:,} here")
     elif count > _MOST:
-        why = f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it"
+        why = on_uniform_grids(f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it")
     else:
         with job.run.stage("share"):
             gain = _gain(task, other)
-        why = None if gain > 0 else "since on a trellis outputs move no less at equal bytes"
+        why = None if gain > 0 else on_uniform_grids("since on a trellis outputs move no less at equal bytes")
     if why is not None:
-        job.run.note(on_uniform_grids(why))
+        if trellis_given(job.config):
+            job.run.note(why)
         return task
     job.run.note(f"rounded on a trellis: outputs move about {gain:.0%} less than on uniform grids at equal bytes")
     return other

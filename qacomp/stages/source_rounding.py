@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from qacomp.options.config import CompressConfig
-from qacomp.options.needs import rounded_once, trellis
+from qacomp.options.needs import rounded_once, trellis, trellis_given
 from qacomp.rate.sharing import RateSharing
 
 _MOST = 1 << 23  # weights: a search rounds some 10 times, which takes 4 s for a million each time (512 rows of 768)
@@ -27,8 +27,8 @@ def rounded_by_choice(
     """Return the weights on a trellis where that is asked for; with `auto` only those of a small transformer.
 
     on_texts: whether a transformer is calibrated on texts. All others stay on uniform grids, and so do those of a
-    larger model, since uniform grids are far quicker to round; a note says why. Weights near those of a base are
-    rounded as they are there.
+    larger model, since uniform grids are far quicker to round; a note says why where `auto` was given. Weights near
+    those of a base are rounded as they are there.
     """
     if not rounded_once(config) or trellis(config) == "false":
         return sharing
@@ -37,13 +37,13 @@ def rounded_by_choice(
         return found
     why = None
     if sharing.base:
-        note(AS_THE_BASE)
-        return sharing
-    if not on_texts:
-        why = "since a trellis is tried in PyTorch networks and in folders with --calibration alone"
+        why = AS_THE_BASE
+    elif not on_texts:
+        why = on_uniform_grids("since a trellis is tried in PyTorch networks and in folders with --calibration alone")
     elif (count := count_on_trellis(found)) > _MOST:
-        why = f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it"
+        why = on_uniform_grids(f"since a trellis would take long for {count:,} weights; rate:trellis=true asks for it")
     if why is None:
         return found
-    note(on_uniform_grids(why))
+    if trellis_given(config):
+        note(why)
     return sharing

@@ -18,11 +18,11 @@ class RateAwareWay(SharingWay):
         True, Option("Train shared values, norms and biases briefly towards the original's outputs, without labels.")
     )
     trellis: str = option(
-        "false",
+        "auto",
         Option(
             "Round weights on a trellis of eight states, for fewer bytes; readers of format 1.5 have it. Weights near "
-            "those of --base are rounded as there. auto: of smaller networks, and of transformers with --calibration, "
-            "where it pays.",
+            "those of --base are rounded as there. auto: of smaller networks, where it pays, and of smaller "
+            "transformers with --calibration.",
             choices=("false", "auto", "true"),
         ),
     )
