@@ -12,7 +12,7 @@ from qacomp.formats.records import TensorRecord
 from qacomp.formats.tensor_decoder import TensorDecoder
 
 _STREAM_BITS = 16
-"""What a stream takes besides its symbols: the codec context stores two bytes of parameters for each."""
+"""Counts what a stream takes besides its symbols: the codec context stores two bytes of parameters for each."""
 
 
 def level_bits(record: TensorRecord, counts: NDArray[np.int64], top: int) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from qacomp.calibration.transformer import Transformer
 from qacomp.calibration.tuning import LEARNING_RATE, STEPS
 
 _TOKENS = 2048  # of a step, about: with fewer the gradients are noisier, with more a step takes longer
+_SCORES = 1 << 25  # of a step: 128 MiB for each copy of the scores of all words at all tokens
 _CLASSES = "logits"  # the output whose last axis is scores of the next tokens
 
 
@@ -42,11 +43,11 @@ class WholeTransformer:
     def tuned(
         self, values: Mapping[str, NDArray[Any]], feeds: Sequence[Feed], seed: int, advance: Callable[[], None]
     ) -> dict[str, NDArray[Any]]:
-        """Return the vectors after STEPS steps, float32, by name.
+        """Return the vectors after STEPS steps, float32, by name; none for a model without outputs to compare.
 
         values: rounded weights by name; advance: called after each step. The same seed gives the same result.
         """
-        original = self._state({})
+        original = self._original()
         leaves = {name: original[name].clone().requires_grad_() for name in self.vectors}
         rounded = {**original, **{name: wide_tensor(value) for name, value in values.items()}, **leaves}
         if not leaves or not feeds:
@@ -55,9 +56,11 @@ class WholeTransformer:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         generator = torch.Generator().manual_seed(seed)
         for _ in range(STEPS):
-            feed = _part(feeds, generator)
+            feed = _part(feeds, min(_TOKENS, _SCORES // max(1, self._made.words)), generator)
             with torch.no_grad():
                 wanted = self._outputs(original, feed)
+            if not wanted:
+                return {}
             loss = self._loss(self._outputs(rounded, feed), wanted)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -66,9 +69,9 @@ class WholeTransformer:
             advance()
         return {name: value.detach().numpy() for name, value in leaves.items()}
 
-    def _state(self, values: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    def _original(self) -> dict[str, Tensor]:
         names = dict.fromkeys(name for stored in self._stored.values() for name in stored.names)
-        return {name: wide_tensor(values[name] if name in values else self._read(name)) for name in names}
+        return {name: wide_tensor(self._read(name)) for name in names}
 
     def _outputs(self, tensors: Mapping[str, Tensor], feed: Feed) -> dict[str, Tensor]:
         held = {made: made.value(tensors.__getitem__) for made in dict.fromkeys(self._stored.values())}
@@ -90,11 +93,11 @@ class WholeTransformer:
         return torch.stack(terms).mean()
 
 
-def _part(feeds: Sequence[Feed], generator: torch.Generator) -> Feed:
-    """Return some texts of equal length, drawn from one feed: about _TOKENS tokens."""
+def _part(feeds: Sequence[Feed], most: int, generator: torch.Generator) -> Feed:
+    """Return some texts of equal length, drawn from one feed: about `most` tokens, and one text at the least."""
     sizes = torch.tensor([float(feed["input_ids"].numel()) for feed in feeds])
     feed = feeds[int(torch.multinomial(sizes, 1, generator=generator))]
     texts, tokens = feed["input_ids"].shape
-    count = max(1, min(texts, _TOKENS // tokens))
+    count = max(1, min(texts, most // tokens))
     rows = torch.randperm(texts, generator=generator)[:count]
     return {name: value[rows] for name, value in feed.items()}

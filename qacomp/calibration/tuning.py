@@ -19,7 +19,7 @@ STEPS = 120
 """Steps of Adam: with 200, outputs on real images were no nearer to the original's."""
 _BATCH = 64
 LEARNING_RATE = 1e-3
-"""Of Adam, at the first step; it falls along a cosine."""
+"""Sets how far Adam moves a value in the first step; it falls along a cosine."""
 _SHIFT = 3  # most pixels by which images are shifted, as augmentation
 _TEMPERATURE = 2.0
 

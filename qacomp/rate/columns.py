@@ -66,14 +66,19 @@ class Columns:
         return SharedTensor(books.reshape(*counts, -1), (integers - low).astype(np.uint8), (), self.blocks)
 
 
+def has_room(values: NDArray[np.floating]) -> bool:
+    """Return whether all multiples of fine steps of these values are exact in float32; False for other types."""
+    return values.dtype == np.float32 and _SMALLEST < float(np.abs(values).max(initial=0.0)) < _LARGEST
+
+
 def columns_of(values: NDArray[np.floating], view: View, power: NDArray[np.float64]) -> Columns | None:
     """Return the inputs' steps of a float32 weight, or None where its inputs don't lie along whole axes.
 
     power: (groups, n), of each input what the later ones don't predict.
     """
-    largest = np.abs(view.matrices(values)).max(axis=1).astype(np.float64)  # (groups, n)
-    if values.dtype != np.float32 or not _SMALLEST < float(largest.max(initial=0.0)) < _LARGEST:
+    if not has_room(values):
         return None
+    largest = np.abs(view.matrices(values)).max(axis=1).astype(np.float64)  # (groups, n)
     numbers = np.arange(power.size).reshape(power.shape[0], 1, -1)
     own = np.broadcast_to(numbers, view.matrices(values).shape)
     places = view.tensor(np.ascontiguousarray(own), values.shape)  # the number of each value's input

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qacomp.formats import SharedTensor
-from qacomp.rate.columns import Columns
+from qacomp.rate.columns import Columns, has_room
 from qacomp.tensors.vocabulary import chances_of, trained_rows
 
 _POWER = 0.3  # steps ∝ p^−0.3: least error of sentences at equal bytes on MiniLM; 0.25 and 0.37 are as good within 1 %
@@ -52,7 +52,7 @@ def rows_of(values: NDArray[np.floating]) -> RowSteps | None:
 
     Rows that don't look trained have no rank, and the coarsest step.
     """
-    if values.ndim != 2 or len(values) < _LEAST or values.dtype != np.float32:
+    if values.ndim != 2 or len(values) < _LEAST or not has_room(values):
         return None
     words = trained_rows(values)
     chances = np.zeros(len(values))
@@ -73,7 +73,7 @@ def rows_of_base(
     block, books: the rows that share a codebook, and the codebooks (parts, K).
     """
     zeros = np.flatnonzero((books == 0).all(axis=0))
-    if values.dtype != np.float32 or zeros.size != 1 or zeros[0] + 1 == books.shape[1]:
+    if not has_room(values) or zeros.size != 1 or zeros[0] + 1 == books.shape[1]:
         return None
     steps = books[:, zeros[0] + 1].astype(np.float64)
     grid = (np.arange(books.shape[1]) - zeros[0]) * steps[:, None]

@@ -18,8 +18,8 @@ _ROWS = 1024  # that are rounded together: more of them don't fit into a cache
 _PRICE = 0.02  # of a bit, in squared steps; a higher price gives more error at equal bytes (benchmark `trellis`)
 _UNLIKELY = 0.05  # times that an integer that doesn't occur counts as having occurred
 HELD = 1.0
-"""What keeping a base's multiple is worth, in squared steps: what it is worth on a uniform grid, whose steps are larger
-(`qacomp.sharing.base.HELD`, and `FINER` of trellis_form.py)."""
+"""Tells what keeping a base's multiple is worth, in squared steps. On a uniform grid, whose steps are larger, it is
+worth the same error (`qacomp.sharing.base.HELD`, and `FINER` of trellis_form.py)."""
 _FAR = 1e30
 _QUANTIZER = np.arange(STATES) & 1
 _INTO = [[(s, p) for s in range(STATES) for p in (0, 1) if NEXT[2 * s + p] == t] for t in range(STATES)]

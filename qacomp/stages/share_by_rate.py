@@ -31,7 +31,7 @@ from qacomp.stages.scaled import Scaled
 from qacomp.stages.size_of import level_bytes, tensor_bytes, whole_bytes
 from qacomp.stages.source_rounding import rounded_by_choice
 from qacomp.stages.trial_log import with_sensitivities
-from qacomp.stages.tune_vectors import VectorTuning, vector_tuning
+from qacomp.stages.tune_vectors import TUNED, VectorTuning, tell_of_tuning, vector_tuning
 from qacomp.stages.validate_source import reported_source, validated_source
 from qacomp.stages.validation import Validation
 
@@ -73,6 +73,7 @@ def share_by_rate(
     else:
         rest = scaled.whole_bytes(scaled.made(1.0)) - scaled.searched_bytes(1.0)  # the graph, biases, metadata
         made = made_for_size(scaled, rest, Asked.of(config, source.size), run)
+    tell_of_tuning(made, run.note)
     return with_sensitivities(made, calibrated.sharing, calibrated.model, inputs_given=given)
 
 
@@ -224,6 +225,8 @@ def _made(grids: _Grids, runs: ModelRuns | None, shared: Mapping[str, Packed], r
         errors = operator_errors(source, items, runs)
     made = made_of(source, selection, items, judged(measured, errors, config), config)
     meta = {**made.meta, "calibration": grids.model.text}
+    if grids.tuning is not None:
+        meta[TUNED] = bool(vectors)
     if numbers is not None:
         each = coarser | {f"level{numbers[-1]}": measured}
         meta |= {"submodels": {name: point_of(found) for name, found in each.items()}}

@@ -12,10 +12,18 @@ from qacomp.options.needs import sharing_way, sized_levels, vector_precision
 from qacomp.options.sharing_ways.rate_aware import RateAwareWay
 from qacomp.rate.calibrated import TunableModel
 from qacomp.sharing.share import Packed
+from qacomp.stages.made import Made
 from qacomp.stages.run import Run
 from qacomp.tensors.digest import arrays_digest
 from qacomp.tensors.half_precision import holds
 
+TUNED = "tuned_vectors"
+"""Names the entry of the metadata that says whether norms and biases are tuned; none where nothing was tried."""
+_TUNED_TEXT = (
+    "norms and biases are tuned towards the original's outputs, on the texts of --calibration (--sharing "
+    "rate:tuned=false leaves them as they are)"
+)
+_UNTUNED_TEXT = "norms and biases stay as they were: tuned ones bring the outputs on other texts no nearer"
 MOST = 1 << 23
 """Weights of a model that is tuned: it runs forwards and backwards as a whole, which takes minutes for 10 million."""
 
@@ -33,7 +41,6 @@ class VectorTuning:
         self._model, self._read, self._run = model, read, run
         self._precision = vector_precision(config)
         self._known: dict[str, dict[str, Packed]] = {}
-        self._told = False
 
     def vectors(self, items: Mapping[str, Packed]) -> dict[str, Packed]:
         """Return the tuned vectors for these weights, as a container holds them; empty where tuning didn't help."""
@@ -45,14 +52,7 @@ class VectorTuning:
             if kept is None:
                 self._run.journal.add(key, None, found)
             self._known = {key: {name: self._packed(name, value) for name, value in found.items()}}
-        found_vectors = self._known[key]
-        if found_vectors and not self._told:
-            self._told = True
-            self._run.note(
-                "norms and biases are tuned towards the original's outputs, on the texts of --calibration "
-                "(--sharing rate:tuned=false leaves them as they are)"
-            )
-        return found_vectors
+        return self._known[key]
 
     def _tuned(self, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Return tuned values, float32; none where the outputs on other texts aren't nearer with them."""
@@ -73,6 +73,13 @@ class VectorTuning:
         if not holds(own, self._precision):
             return Packed(own)
         return Packed(stored_values(own, self._precision), self._precision)
+
+
+def tell_of_tuning(made: Made, note: Callable[[str], None]) -> None:
+    """Note whether the norms and biases in a container are tuned, if that was tried."""
+    found = made.meta.get(TUNED)
+    if found is not None:
+        note(_TUNED_TEXT if found else _UNTUNED_TEXT)
 
 
 def vector_tuning(

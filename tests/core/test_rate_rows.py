@@ -104,8 +104,18 @@ def test_they_stay_where_outputs_like_them(liked: str) -> None:
     assert bits_at(found.weights["w"], found.steps["w"], PARTS) == pytest.approx(bits_at(weight, 0.3, PARTS), rel=0.02)
 
 
-@pytest.mark.parametrize("values", [np.ones((1000, 8), np.float32), np.ones((2000, 8), np.float16)])
-def test_small_tables_and_other_types_have_none(values: Any) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.ones((1000, 8), np.float32),
+        np.ones((2000, 8), np.float16),
+        np.zeros((2000, 8), np.float32),
+        np.ones((2000, 0), np.float32),
+        np.full((2000, 8), 1e38, np.float32),
+    ],
+    ids=["small", "fp16", "zeros", "empty", "far"],
+)
+def test_tables_that_are_small_empty_or_extreme_and_other_types_have_none(values: Any) -> None:
     assert rows_of(values) is None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from qacomp.calibration.block_model import BlockModel
 from qacomp.calibration.transformer import transformer_of
 from qacomp.calibration.tuned_vectors import WholeTransformer
 from qacomp.formats import open_file
+from qacomp.graphs.metadata import metadata
 from qacomp.options.config import CompressConfig
 from qacomp.progress import SilentProgress
 from qacomp.sharing.share import Packed
 from qacomp.stages.journal import Journal
 from qacomp.stages.run import Run
-from qacomp.stages.tune_vectors import MOST, vector_tuning
+from qacomp.stages.tune_vectors import MOST, TUNED, tell_of_tuning, vector_tuning
 
 transformers = pytest.importorskip("transformers")
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 90}
@@ -85,8 +87,10 @@ def test_a_folder_holds_the_tuned_vectors(dtype: torch.dtype, tmp_path: Path) ->
             folder, output=output, calibration=f"npz:{tmp_path / 'texts.npz'}", target_size="7kB", min_size=1,
             sharing=way, force=True,
         )  # fmt: skip
-        assert any("norms and biases are tuned" in note for note in done.notes) == (way == "rate:tuned=true")
+        told = [note for note in done.notes if note.startswith("norms and biases are tuned")]
+        assert len(told) == (way == "rate:tuned=true")
         with open_file(output) as container:
+            assert metadata(container).get(TUNED) == (True if told else None)
             read[way] = {name: np.array(container.tensor(name)) for name in container.names if "norm" in name}
     original = load_original(folder, read["rate:tuned=true"])
     assert all(np.array_equal(read["rate:tuned=false"][name], original[name]) for name in original)
@@ -126,18 +130,32 @@ def tuning_of(model: Fixed, tmp_path: Path, way: str = "rate") -> tuple[Any, Run
 
 def test_vectors_that_do_not_help_stay_and_an_interrupted_run_tunes_nothing_again(tmp_path: Path) -> None:
     items = {"weight": Packed(np.ones((2, 4), np.float32))}
-    worse, run = tuning_of(model := Fixed(after=1.0), tmp_path / "none")
+    worse, _ = tuning_of(model := Fixed(after=1.0), tmp_path / "none")
     assert worse.vectors(items) == {}
     assert worse.vectors(items) == {}
-    assert (model.calls, run.notes) == (1, [])
-    first, run = tuning_of(model, tmp_path)
+    assert model.calls == 1
+    first, _ = tuning_of(model, tmp_path)
     model.after = 0.5
     found = first.vectors(items)
     assert np.array_equal(found["norm"].dense(), np.full(4, 2.0, np.float32))
-    assert len(run.notes) == 1
     again, _ = tuning_of(other := Fixed(), tmp_path)
     assert np.array_equal(again.vectors(items)["norm"].dense(), found["norm"].dense())
     assert other.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [
+        ({}, []),
+        ({TUNED: True}, ["norms and biases are tuned"]),
+        ({TUNED: False}, ["norms and biases stay as they were"]),
+    ],
+)
+def test_what_is_in_the_file_is_told(meta: dict[str, bool], told: list[str]) -> None:
+    """Not what another rounding of the search led to."""
+    notes: list[str] = []
+    tell_of_tuning(SimpleNamespace(meta=meta), notes.append)  # type: ignore[arg-type]
+    assert [note[: len(start)] for note, start in zip(notes, told, strict=True)] == told
 
 
 @pytest.mark.parametrize(

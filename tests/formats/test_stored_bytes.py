@@ -1,4 +1,4 @@
-"""What bytes each tensor is told to have: parts of a section by what its tensors take, and all of them together."""
+"""Check the bytes that each tensor is told to have: parts of a section by what its tensors take, all of it together."""
 
 from pathlib import Path
 from typing import Any
