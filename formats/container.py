@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import mmap
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from qacomp.formats.errors import (
 from qacomp.formats.index_bits import DecodedBits
 from qacomp.formats.inventory import Inventory
 from qacomp.formats.limits import Limits
+from qacomp.formats.mapped_pages import MappedPages
 from qacomp.formats.merkle import root_of
 from qacomp.formats.metadata import read_metadata
 from qacomp.formats.prefix import PREFIX_BYTES, Prefix
@@ -286,9 +288,10 @@ class Container:
         """Return the offset at which the last section ends; in a valid file that is the file's size."""
         return self._sections.end
 
-    def keep(self, handle: Any) -> None:
-        """Keep a handle, and close it when the container is closed."""
-        self._handles.append(handle)
+    def keep(self, mapped: mmap.mmap) -> None:
+        """Keep the map that the data is in: pages are given back as they are read, and it is closed at the end."""
+        self._handles.append(mapped)
+        self._sections.read_from(MappedPages(mapped))
 
     def _level_of(self, record: TensorRecord, level: int | None) -> int:
         """Return the level to read: the requested one, or the finest complete one, clipped to the tensor's levels."""

@@ -18,6 +18,7 @@ from qacomp.formats.errors import (
 )
 from qacomp.formats.group_cache import GroupCache, check_work
 from qacomp.formats.limits import SECTION_FLOOR, Limits
+from qacomp.formats.mapped_pages import MappedPages
 from qacomp.formats.merkle import leaf_hash
 from qacomp.formats.native_sections import decode_native, native_wanted
 from qacomp.formats.ranges import Data
@@ -53,6 +54,11 @@ class Sections:
         self._groups = GroupCache[int, list[Array]]()
         self._batches: dict[int, Sequence[Job]] = {}
         self._ready: dict[int, list[Array]] = {}
+        self._pages: MappedPages | None = None
+
+    def read_from(self, pages: MappedPages) -> None:
+        """Give back the pages of the map that the data is in, as it is read."""
+        self._pages = pages
 
     def place(self, kind: int, level: int, owner: int, chunk: int = 0) -> int:
         """Return the place of a section, which must exist."""
@@ -80,6 +86,8 @@ class Sections:
                 f"{self.source}: is cut off before the end of section {place} ({len(self.data)} of {self.end} bytes);"
                 " fetch the file again"
             )
+        if self._pages is not None:
+            self._pages.touch(section.stored_bytes)
         data = self.data[offset : offset + section.stored_bytes]
         known = place in self._checked and isinstance(self.data, memoryview)
         if always or (self.verify and not known):

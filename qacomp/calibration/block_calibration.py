@@ -5,7 +5,7 @@ all texts between two blocks are held, and those of the few texts on which chang
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +16,14 @@ from torch import Tensor
 
 from qacomp.calibration.block_model import OUTSIDE, Between, BlockModel, Feed
 from qacomp.calibration.moment_sums import FEWEST, MomentSums, portions
-from qacomp.calibration.tuned_vectors import WholeTransformer
 from qacomp.calibration.tuning import STEPS
+from qacomp.calibration.whole_transformer import PASSES, WholeTransformer
 from qacomp.rate.calibrated import Moment
+from qacomp.rate.matrices import output_major
 from qacomp.tensors.digest import arrays_digest
+
+_MOST = 1 << 25
+"""Weights of a model whose moments of gradients are taken: it runs forwards and backwards as a whole."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,30 @@ class BlockCalibration:
 
     @property
     def batches(self) -> int:
-        """Return in how many steps the moments are taken: one for each block, and one for what is around them."""
-        return len(self._model.blocks) + 1
+        """Return in how many steps the moments are taken: for each block, what is around them, and the gradients."""
+        return len(self._model.blocks) + 1 + (PASSES if self._has_gradients else 0)
 
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> dict[str, Moment]:
-        """Return the moment of each weight that a linear layer multiplies with; see `CalibratedModel`."""
-        return {name: moment for block in self.each_moment(names, advance) for name, moment in block.items()}
+        """Return the moment of each weight that a linear layer multiplies with; see `CalibratedModel`.
+
+        Of models that aren't too large, those of gradients too, and the moments of tables.
+        """
+        found = {name: moment for block in self.each_moment(names, advance) for name, moment in block.items()}
+        if self._whole is None or not self._has_gradients:
+            return found
+        linears, tables = self._whole.gradient_moments(self._inputs.of_moments, self._seed, advance)
+        for name, values in linears.items():
+            moment = found.get(name)
+            if moment is not None and moment.view.matrices(np.empty(names[name], bool)).shape[:2] == (1, len(values)):
+                found[name] = replace(moment, outputs=values[None])
+        for name, values in tables.items():
+            if name in names and name not in found and names[name][1:] == values.shape[:1]:
+                found[name] = Moment(output_major(names[name]), values[None], table=True)
+        return found
+
+    @property
+    def _has_gradients(self) -> bool:
+        return self._whole is not None and self._whole.weights <= _MOST
 
     def each_moment(
         self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]

@@ -14,11 +14,15 @@ from qacomp.rate.matrices import View
 class Moment:
     """The second moment of the inputs x of an operator that reads a weight. values: E[x xᵀ], (groups, n, n) float64.
 
-    view: views the weight as matrices whose rows of n are multiplied with x.
+    view: views the weight as matrices whose rows of n are multiplied with x. outputs: E[g gᵀ], (groups, rows, rows), of
+    gradients g of the network's outputs at those of the operator; None where it isn't known. table: rows are looked up
+    instead, and `values` are E[g gᵀ] of gradients at them.
     """
 
     view: View
     values: NDArray[np.float64]
+    outputs: NDArray[np.float64] | None = None
+    table: bool = False
 
 
 class CalibratedModel(Protocol):

@@ -2,15 +2,18 @@
 
 The error of the operator's outputs is trace((W − Ŵ) H (W − Ŵ)ᵀ), with H the second moment of its inputs. Rounding one
 input after the other, and correcting the weights of the later inputs by H, keeps it small. This is GPTQ (Frantar et
-al., 2023), which is Babai's nearest plane algorithm in the lattice that H defines.
+al., 2023), which is Babai's nearest plane algorithm in the lattice that H defines. Where it is known how errors of the
+outputs act together further on, they compensate each other too (see two_sided.py).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.rate.two_sided import Factors, compensated_both_ways
 from qacomp.sharing.base import held
 
 DAMPING = 0.01
@@ -22,10 +25,12 @@ _BLOCK = 64  # inputs that are rounded before the weights of later inputs are co
 class Factor:
     """The upper Cholesky factor of H⁻¹ for each group, (groups, n, n) float64, with H damped.
 
-    1 / upper[g, j, j]² is the part of the power of input j that the later inputs don't predict.
+    1 / upper[g, j, j]² is the part of the power of input j that the later inputs don't predict. outputs: the same of
+    the second moment of gradients at the outputs, (groups, rows, rows); None where it isn't known.
     """
 
     upper: NDArray[np.float64]
+    outputs: NDArray[np.float64] | None = None
 
     @property
     def conditional_power(self) -> NDArray[np.float64]:
@@ -34,13 +39,26 @@ class Factor:
         return 1.0 / diagonal**2
 
     def output_error(self, errors: NDArray[np.float64]) -> float:
-        """Return trace(E H Eᵀ) of errors E (groups, rows, n) of the weights, summed over the groups."""
+        """Return trace(E H Eᵀ) of errors E (groups, rows, n) of the weights, summed over the groups.
+
+        All outputs count alike here.
+        """
         moved = np.linalg.solve(self.upper.transpose(0, 2, 1), errors.transpose(0, 2, 1))  # H = U⁻¹ U⁻ᵀ
         return float((moved**2).sum())
 
 
-def factorized(moment: NDArray[np.float64], damping: float = DAMPING) -> Factor:
-    """Return the factor of a second moment (groups, n, n); a group whose inputs are all zero gets the identity."""
+def factorized(
+    moment: NDArray[np.float64], outputs: NDArray[np.float64] | None = None, damping: float = DAMPING
+) -> Factor:
+    """Return the factor of a second moment (groups, n, n); a group whose inputs are all zero gets the identity.
+
+    outputs: the second moment of gradients at the outputs, (groups, rows, rows).
+    """
+    return Factor(_upper(moment, damping), None if outputs is None else _upper(outputs, damping))
+
+
+def _upper(moment: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
+    """Return the upper Cholesky factor of the inverse of a damped moment (groups, n, n)."""
     size = moment.shape[-1]
     scale = np.trace(moment, axis1=1, axis2=2) / size  # (groups,)
     scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
@@ -49,7 +67,7 @@ def factorized(moment: NDArray[np.float64], damping: float = DAMPING) -> Factor:
     damped[dead] = np.eye(size)
     inverse = np.linalg.inv(damped)
     inverse = (inverse + inverse.transpose(0, 2, 1)) / 2
-    return Factor(np.ascontiguousarray(np.linalg.cholesky(inverse).transpose(0, 2, 1)))
+    return np.ascontiguousarray(np.linalg.cholesky(inverse).transpose(0, 2, 1))
 
 
 def rounded(weights: NDArray[Any], step: float, before: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
@@ -91,14 +109,23 @@ def compensated(
     found = np.empty(left.shape, np.int64)
     count = left.shape[2]
     steps = np.broadcast_to(np.asarray(step, np.float64), (left.shape[0], count))
+
+    def nearest(group: int | slice, multiples: NDArray[np.float64], rows: Any, inputs: Any) -> NDArray[np.float64]:
+        kept = None if before is None else before[group, rows, inputs]
+        integers = np.where(nonzero[group, rows, inputs], nearest_or(multiples, kept), 0)
+        return integers if farthest is None else np.clip(integers, -farthest, farthest)
+
+    if factor.outputs is not None:
+        for group in range(len(left)):
+            both = Factors(factor.outputs[group], upper[group], steps[group])
+            found[group] = compensated_both_ways(left[group], both, partial(nearest, group))
+        return found
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
         errors = np.empty((*left.shape[:2], stop - start))  # (groups, rows, block)
         for j in range(start, stop):
             multiples = left[:, :, j] / steps[:, j, None]
-            integers = np.where(nonzero[:, :, j], nearest_or(multiples, None if before is None else before[:, :, j]), 0)
-            if farthest is not None:
-                integers = np.clip(integers, -farthest, farthest)
+            integers = nearest(slice(None), multiples, slice(None), j)
             found[:, :, j] = integers
             errors[:, :, j - start] = (left[:, :, j] - integers * steps[:, j, None]) / upper[:, j, j, None]
             left[:, :, j + 1 : stop] -= errors[:, :, j - start, None] * upper[:, None, j, j + 1 : stop]

@@ -15,16 +15,16 @@ def guarded(
 ) -> tuple[RateSharing, list[str]]:
     """Return the weights without the factors that make outputs worse than plain rounding does, and which those are.
 
-    A weight with a step for each input may also lose only those, and a vocabulary the steps of its words. elsewhere:
-    how far the outputs move, on inputs of their own. Each weight is tried alone in all ways, at steps that take equal
-    bytes. advance: called after each one; kept: keeps the way and the step of each.
+    A weight with a step for each input may also lose only those, one whose outputs compensate each other only that, and
+    a vocabulary the steps of its words or the gradients at them. Each weight is tried alone in all ways, at steps that
+    take equal bytes. elsewhere: how far the outputs move, on inputs of their own; advance: called after each weight;
+    kept: keeps the way and the step of each.
     """
     weights, steps, plain = dict(sharing.weights), dict(sharing.steps), []
     for name, weight in sharing.weights.items():
         if weight.factor is not None or weight.rows is not None:
-            simple = replace(weight, factor=None, columns=None, rows=None)
-            others = [simple] if weight.columns is None else [simple, replace(weight, columns=None)]
-            ways = [*others, weight]
+            ways = _ways(weight)
+            simple = ways[0]
 
             def best(name: str = name, ways: Sequence[WeightOnGrid] = ways) -> tuple[int, float]:
                 """Return the place of the best way, and its step."""
@@ -42,3 +42,15 @@ def guarded(
                 plain.append(name)
         advance()
     return replace(sharing, weights=weights, steps=steps), plain
+
+
+def _ways(weight: WeightOnGrid) -> list[WeightOnGrid]:
+    """Return the ways of rounding a weight that are tried: plainly first, with all that is known last."""
+    found = [replace(weight, factor=None, columns=None, rows=None)]
+    if weight.columns is not None:
+        found.append(replace(weight, columns=None))
+    if weight.factor is not None and weight.factor.outputs is not None:
+        found.append(replace(weight, factor=replace(weight.factor, outputs=None)))
+    if weight.factor is not None and weight.rows is not None:
+        found.append(replace(weight, factor=None))
+    return [*found, weight]

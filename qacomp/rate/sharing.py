@@ -110,7 +110,7 @@ class RateSharing:
             values = None if weight is None or layer.base is None else layer.base.values(weight.values.shape)
             if weight is None or layer.base is None or values is None:
                 continue
-            books = layer.base.in_rows(values.shape) if weight.factor is None else None
+            books = layer.base.in_rows(values.shape) if weight.factor is None or weight.rows is not None else None
             rows = None if books is None else rows_of_base(weight.values, *books)
             weights[layer.name] = replace(weight, near=values, columns=None, rows=None if rows is None else rows[0])
             if rows is not None:
@@ -209,12 +209,15 @@ def calibrated_sharing(
     weights = {}
     for name, array in wide.items():
         moment = moments.get(name)
-        factor = None if moment is None else factorized(moment.values)
+        factor = None if moment is None else factorized(moment.values, moment.outputs)
         weight = WeightOnGrid(array, None if moment is None else moment.view, factor)
         single = dtypes[name] == np.float32  # codebooks of a type with fewer bits can't hold all multiples of all steps
-        weights[name] = with_columns(weight) if ways.columns and single else weight
-        if name in ways.tables and moment is None and single:
-            weights[name] = replace(weight, rows=rows_of(array))
+        looked_up = name in ways.tables and (moment is None or moment.table) and single
+        rows = rows_of(array) if looked_up else None
+        if rows is not None:
+            weights[name] = replace(weight, rows=rows)
+        else:
+            weights[name] = with_columns(weight) if ways.columns and single else weight
     with watch.progress.task("steps by change of outputs", ROUNDS * len(weights)) as task:
         tried = {name: weight.plain for name, weight in weights.items()} if ways.plain_trials else weights
         found = balanced_steps(tried, model.distance, task.advance, watch.kept)

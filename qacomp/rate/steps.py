@@ -33,7 +33,7 @@ ROUNDS = 2
 class WeightOnGrid:
     """A weight to put on a grid. values: the original ones, float; view, factor: None if its operator isn't known.
 
-    columns: the inputs' own steps, relative to the weight's; rows: those of a vocabulary, without a factor; None for
+    columns: the inputs' own steps, relative to the weight's; rows: those of a vocabulary, without columns; None for
     one step. near: the base's values, in its shape, whose integers it rather keeps, or None; fine: the step of the
     base's trellis, which these values are on, or None.
     """
@@ -64,7 +64,12 @@ class WeightOnGrid:
         before = None if self.near is None else np.rint(self.near / step)
         if (rows := self.rows_at(step)) is not None:
             own = rows.spread(step)
-            return rounded(self.values / own, 1.0, None if self.near is None else np.rint(self.near / own))
+            before = None if self.near is None else np.rint(self.near / own)
+            if self.view is None or self.factor is None:
+                return rounded(self.values / own, 1.0, before)
+            scaled, before = (None if a is None else self.view.matrices(a) for a in (self.values / own, before))
+            assert scaled is not None
+            return self.view.tensor(compensated(scaled, self.factor, 1.0, FARTHEST, before), self.values.shape)
         if self.view is None or self.factor is None:
             return rounded(self.values, step, before)
         columns = self.columns_at(step)

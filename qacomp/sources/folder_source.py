@@ -36,7 +36,7 @@ if (
 
     from qacomp.calibration.block_calibration import BlockCalibration
     from qacomp.calibration.block_model import BlockModel
-    from qacomp.calibration.tuned_vectors import WholeTransformer
+    from qacomp.calibration.whole_transformer import WholeTransformer
     from qacomp.sources.folder_runs import FolderRuns
 
 _LARGE = 1 << 30  # bytes in fp32, as for ONNX models: from here on tensors are shared while they are written
@@ -191,7 +191,7 @@ class FolderSource:
 
     def _whole_model(self) -> "WholeTransformer":
         from qacomp.calibration.transformer import transformer_of
-        from qacomp.calibration.tuned_vectors import WholeTransformer
+        from qacomp.calibration.whole_transformer import WholeTransformer
 
         return WholeTransformer(
             transformer_of(self.folder.path, len(self._places)), self.folder.read, list(self._places)

@@ -15,7 +15,7 @@ import qacomp
 from qacomp.calibration.block_calibration import BlockCalibration, TextInputs
 from qacomp.calibration.block_model import BlockModel
 from qacomp.calibration.transformer import transformer_of
-from qacomp.calibration.tuned_vectors import WholeTransformer
+from qacomp.calibration.whole_transformer import WholeTransformer
 from qacomp.formats import open_file
 from qacomp.graphs.metadata import metadata
 from qacomp.options.config import CompressConfig

@@ -1,19 +1,21 @@
-"""Tune the norms and biases of a transformer towards the original's outputs, on the texts that it is calibrated on.
+"""Run a transformer in one piece on the texts that it is calibrated on: to tune vectors, and for moments of gradients.
 
-The weights keep the values that were rounded. The model runs in one piece and all its weights are in memory, so this is
-for smaller models.
+Norms and biases are tuned towards the original's outputs, and the weights keep the values that were rounded. All
+weights are in memory, so this is for smaller models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from qacomp.calibration.block_model import Feed, wide_tensor
+from qacomp.calibration.gradient_moments import GradientSums, sent_back
 from qacomp.calibration.stored_state import stored_state
 from qacomp.calibration.transformer import Transformer
 from qacomp.calibration.tuning import LEARNING_RATE, STEPS
@@ -21,6 +23,9 @@ from qacomp.calibration.tuning import LEARNING_RATE, STEPS
 _TOKENS = 2048  # of a step, about: with fewer the gradients are noisier, with more a step takes longer
 _SCORES = 1 << 25  # of a step: 128 MiB for each copy of the scores of all words at all tokens
 _CLASSES = "logits"  # the output whose last axis is scores of the next tokens
+PASSES = 3
+"""How often all texts are run for moments of gradients, with other values sent back each time."""
+_MOST_VALUES = 4_096  # of a layer's output: the moment of one with more, such as the scores of all words, is too large
 
 
 class WholeTransformer:
@@ -39,6 +44,45 @@ class WholeTransformer:
         """The names of the tensors that are norms and biases."""
         self.weights = sum(value.numel() for value in made.module.parameters() if value.dim() > 1)
         """The number of weights beside them, those of embeddings too."""
+
+    def gradient_moments(
+        self, feeds: Sequence[Feed], seed: int, advance: Callable[[], None]
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+        """Return E[g gᵀ] of gradients at the outputs of linear layers, and at the rows of tables, by tensor.
+
+        Both are (values, values). A tensor that several modules read has none. advance: called after each pass.
+        """
+        linears, tables = self._readers()
+        sums = GradientSums({**linears, **tables})
+        tensors = self._original()
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(PASSES):
+            for feed in feeds:
+                with sums.watching(), torch.enable_grad():
+                    back = sent_back(self._outputs(tensors, feed), generator)
+                    if back is not None:
+                        back.backward()  # type: ignore[no-untyped-call]
+            advance()
+        means = {name: mean.numpy() for name, mean in sums.means().items()}
+        return {n: m for n, m in means.items() if n in linears}, {n: m for n, m in means.items() if n in tables}
+
+    def _readers(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+        """Return the linear layers and the tables that alone read a tensor, by its name, without very wide ones."""
+        readers: dict[str, list[nn.Module | None]] = {}
+        for prefix, module in self._made.module.named_modules():
+            stored = self._stored.get(f"{prefix}.weight")
+            if stored is not None:
+                for name in stored.names:
+                    readers.setdefault(name, []).append(module if len(stored.names) == 1 else None)
+        linears, tables = dict[str, nn.Module](), dict[str, nn.Module]()
+        for name, (first, *others) in readers.items():
+            if others or first is None or _width(first) > _MOST_VALUES:
+                continue
+            if isinstance(first, nn.Embedding):
+                tables[name] = first
+            elif isinstance(first, nn.Linear) or type(first).__name__ == "Conv1D":  # GPT-2's linear layer
+                linears[name] = first
+        return linears, tables
 
     def tuned(
         self, values: Mapping[str, NDArray[Any]], feeds: Sequence[Feed], seed: int, advance: Callable[[], None]
@@ -91,6 +135,11 @@ class WholeTransformer:
                 rows, goal = (y.reshape(-1, y.shape[-1]) for y in (found[name], aim))
                 terms.append(((rows - goal) ** 2).sum() / ((goal - goal.mean(0)) ** 2).sum().clamp_min(1e-12))
         return torch.stack(terms).mean()
+
+
+def _width(module: nn.Module) -> int:
+    """Return the number of values of the output of a linear layer or a table; 0 of another module."""
+    return int(getattr(module, "out_features", 0) or getattr(module, "nf", 0) or getattr(module, "embedding_dim", 0))
 
 
 def _part(feeds: Sequence[Feed], most: int, generator: torch.Generator) -> Feed:

@@ -1,0 +1,70 @@
+"""Second moments of gradients at the outputs of layers: how errors there act together on the outputs of a network.
+
+Values drawn at random are sent back from the network's outputs. A gradient g at a layer is then Jᵀ r, and the mean of
+g gᵀ is that of Jᵀ J: an error e of the layer's output moves the outputs of the network by eᵀ Jᵀ J e.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_LEAST = 1e-12  # variance of an output below which it is constant
+
+
+class GradientSums:
+    """Sums of g gᵀ at the outputs of modules, over all positions. They are float64, (values, values)."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self._modules, self._sums, self._counts = modules, dict[str, Tensor](), dict[str, int]()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Add what goes back through the modules in the block."""
+        handles = [module.register_forward_hook(self._watcher(name)) for name, module in self._modules.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def means(self) -> dict[str, Tensor]:
+        """Return the mean over all positions, by the names of the modules; none for one that nothing reached."""
+        return {
+            name: total / self._counts[name]
+            for name, total in self._sums.items()
+            if bool(torch.isfinite(total).all()) and bool(total.any())
+        }
+
+    def _watcher(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def add(gradient: Tensor) -> None:
+            rows = gradient.detach().reshape(-1, gradient.shape[-1]).double()
+            moment = rows.T @ rows
+            self._sums[name] = self._sums[name] + moment if name in self._sums else moment
+            self._counts[name] = self._counts.get(name, 0) + len(rows)
+
+        def watch(module: nn.Module, given: Any, made: Any) -> None:
+            if isinstance(made, Tensor) and made.is_floating_point():
+                if not made.requires_grad:  # nothing before it has a gradient, such as a table's rows
+                    made.requires_grad_(True)
+                made.register_hook(add)  # type: ignore[no-untyped-call]
+
+        return watch
+
+
+def sent_back(outputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
+    """Return a number whose gradient sends values drawn at random back from outputs (..., values).
+
+    Each output counts alike: it is divided by how it varies over its rows. None if none varies.
+    """
+    terms = []
+    for found in outputs.values():
+        rows = found.reshape(-1, found.shape[-1])
+        still = rows.detach()
+        spread = float(((still - still.mean(0)) ** 2).mean()) * rows.shape[1]
+        if rows.requires_grad and spread > _LEAST:
+            drawn = torch.randn(rows.shape, generator=generator).to(rows)
+            terms.append((rows * drawn).sum() / spread**0.5)
+    return torch.stack(terms).sum() if terms else None
