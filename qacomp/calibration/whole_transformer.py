@@ -24,7 +24,8 @@ _TOKENS = 2048  # of a step, about: with fewer the gradients are noisier, with m
 _SCORES = 1 << 25  # of a step: 128 MiB for each copy of the scores of all words at all tokens
 _CLASSES = "logits"  # the output whose last axis is scores of the next tokens
 PASSES = 3
-"""How often all texts are run for moments of gradients, with other values sent back each time."""
+"""How often texts are run for moments of gradients, with other values sent back each time."""
+_BACK = 8192  # tokens of a pass, about: gradients of so many tell as much as those of all
 _MOST_VALUES = 4_096  # of a layer's output: the moment of one with more, such as the scores of all words, is too large
 
 
@@ -56,8 +57,14 @@ class WholeTransformer:
         sums = GradientSums({**linears, **tables})
         tensors = self._original()
         generator = torch.Generator().manual_seed(seed)
+        parts = [part for feed in feeds for part in _parts(feed, self._together)]
         for _ in range(PASSES):
-            for feed in feeds:
+            left = _BACK
+            for number in torch.randperm(len(parts), generator=generator).tolist():
+                if left <= 0:
+                    break
+                feed = parts[number]
+                left -= feed["input_ids"].numel()
                 with sums.watching(), torch.enable_grad():
                     back = sent_back(self._outputs(tensors, feed), generator)
                     if back is not None:
@@ -65,6 +72,11 @@ class WholeTransformer:
             advance()
         means = {name: mean.numpy() for name, mean in sums.means().items()}
         return {n: m for n, m in means.items() if n in linears}, {n: m for n, m in means.items() if n in tables}
+
+    @property
+    def _together(self) -> int:
+        """Return about how many tokens are run together."""
+        return min(_TOKENS, _SCORES // max(1, self._made.words))
 
     def _readers(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
         """Return the linear layers and the tables that alone read a tensor, by its name, without very wide ones."""
@@ -100,7 +112,7 @@ class WholeTransformer:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         generator = torch.Generator().manual_seed(seed)
         for _ in range(STEPS):
-            feed = _part(feeds, min(_TOKENS, _SCORES // max(1, self._made.words)), generator)
+            feed = _part(feeds, self._together, generator)
             with torch.no_grad():
                 wanted = self._outputs(original, feed)
             if not wanted:
@@ -140,6 +152,13 @@ class WholeTransformer:
 def _width(module: nn.Module) -> int:
     """Return the number of values of the output of a linear layer or a table; 0 of another module."""
     return int(getattr(module, "out_features", 0) or getattr(module, "nf", 0) or getattr(module, "embedding_dim", 0))
+
+
+def _parts(feed: Feed, most: int) -> list[Feed]:
+    """Return the texts of a feed in parts of about `most` tokens, and one text at the least."""
+    texts, tokens = feed["input_ids"].shape
+    count = max(1, most // tokens)
+    return [{n: v[start : start + count] for n, v in feed.items()} for start in range(0, texts, count)]
 
 
 def _part(feeds: Sequence[Feed], most: int, generator: torch.Generator) -> Feed:
