@@ -94,6 +94,11 @@ class BlockCalibration:
         """
         found = {name: moment for block in self.each_moment(names, advance) for name, moment in block.items()}
         if self._whole is None or not self._has_gradients:
+            if self._whole is not None:
+                self._note(
+                    f"rounding errors compensate each other along inputs alone: a transformer of more than {_MOST:,} "
+                    "weights isn't run backwards"
+                )
             return found
         linears, tables = self._whole.gradient_moments(self._inputs.of_moments, self._seed, advance)
         for name, values in linears.items():

@@ -24,7 +24,7 @@ _TOKENS = 2048  # of a step, about: with fewer the gradients are noisier, with m
 _SCORES = 1 << 25  # of a step: 128 MiB for each copy of the scores of all words at all tokens
 _CLASSES = "logits"  # the output whose last axis is scores of the next tokens
 PASSES = 3
-"""How often texts are run for moments of gradients, with other values sent back each time."""
+"""Count the runs of the texts for moments of gradients, with other values sent back each time."""
 _BACK = 8192  # tokens of a pass, about: gradients of so many tell as much as those of all
 _MOST_VALUES = 4_096  # of a layer's output: the moment of one with more, such as the scores of all words, is too large
 

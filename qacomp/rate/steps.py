@@ -67,8 +67,8 @@ class WeightOnGrid:
             before = None if self.near is None else np.rint(self.near / own)
             if self.view is None or self.factor is None:
                 return rounded(self.values / own, 1.0, before)
-            scaled, before = (None if a is None else self.view.matrices(a) for a in (self.values / own, before))
-            assert scaled is not None
+            scaled = self.view.matrices(self.values / own)
+            before = None if before is None else self.view.matrices(before)
             return self.view.tensor(compensated(scaled, self.factor, 1.0, FARTHEST, before), self.values.shape)
         if self.view is None or self.factor is None:
             return rounded(self.values, step, before)

@@ -1,8 +1,8 @@
 """Round matrices so that errors compensate each other along inputs and along outputs.
 
-The outputs of the whole network move by Σ (E ⊗ E) (G ⊗ H), where H is the second moment of an operator's inputs and G
-that of gradients at its outputs. G and H have factors, and so has their product: rounding one weight corrects those in
-later columns, in later rows, and in both. It is Babai's nearest plane algorithm in that lattice. YAQA (Tseng et al.,
+Errors E of a weight move the outputs of the whole network by trace(G E H Eᵀ). H is the second moment of the operator's
+inputs, and G that of gradients at its outputs. Rounding one weight corrects those in later columns, in later rows, and
+in both. It is Babai's nearest plane algorithm in that lattice. YAQA (Tseng et al.,
 2025) rounds language models so.
 
 A weight depends on those that lie before it in its row and in its column, so all weights on an antidiagonal are rounded
