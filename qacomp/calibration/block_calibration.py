@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qacomp.calibration.block_model import OUTSIDE, Between, BlockModel, Feed
 from qacomp.calibration.moment_sums import FEWEST, MomentSums, portions
+from qacomp.calibration.text_vectors import share_of, with_vectors
 from qacomp.calibration.tuning import STEPS
 from qacomp.calibration.whole_transformer import PASSES, WholeTransformer
 from qacomp.rate.calibrated import Moment
@@ -193,11 +194,14 @@ class BlockDistance:
         for place in range(len(model.blocks)):
             self._held.append(self._after(place, self._held[-1], {}))
         pairs = zip(feeds, self._held[-1], strict=True)
-        self._wanted = [list(model.outputs(feed, state, {}).values()) for feed, state in pairs]
-        self._sizes = [_variation([run[i] for run in self._wanted]) for i in range(len(self._wanted[0]))]
+        self._wanted = [self._felt(feed, state, {}) for feed, state in pairs]
+        self._sizes = {name: _variation([run[name] for run in self._wanted]) for name in self._wanted[0]}
 
     def __call__(self, values: Mapping[str, NDArray[Any]]) -> float:
-        """Return Σ|y − ŷ|² / Σ|y − mean y|², the mean over the outputs; values: by the names of tensors."""
+        """Return Σ|y − ŷ|² / Σ|y − mean y|², the mean over the outputs by their shares.
+
+        values: by the names of tensors.
+        """
         places = [place for name in values if (place := self._model.place(name)) is not None]
         if not places:
             return 0.0
@@ -214,12 +218,17 @@ class BlockDistance:
             states = [self._model.entered(feed, state.done, values) for feed, state in pairs]
         for place in range(max(first, 0), len(self._model.blocks)):
             states = self._after(place, states, values)
-        errors = np.zeros(len(self._sizes))
+        errors = dict.fromkeys(self._sizes, 0.0)
         for feed, last, wanted in zip(self._feeds, states, self._wanted, strict=True):
-            found = self._model.outputs(feed, last, values).values()
-            errors += [float(((a - b).double() ** 2).sum()) for a, b in zip(wanted, found, strict=True)]
-        told = [error / size for error, size in zip(errors, self._sizes, strict=True) if size > 0]
-        return float(np.mean(told)) if told else 0.0
+            found = self._felt(feed, last, values)
+            for name, own in wanted.items():
+                errors[name] += float(((own - found[name]).double() ** 2).sum())
+        told = {name: errors[name] / size for name, size in self._sizes.items() if size > 0}
+        shares = [share_of(name, self._sizes) for name in told]
+        return float(np.average(list(told.values()), weights=shares)) if told else 0.0
+
+    def _felt(self, feed: Feed, last: Between, values: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+        return with_vectors(self._model.outputs(feed, last, values), self._model.made.pooling)
 
     def _after(self, place: int, states: Sequence[Between], values: Mapping[str, NDArray[Any]]) -> list[Between]:
         return [self._model.after(place, f, s, values) for f, s in zip(self._feeds, states, strict=True)]

@@ -4,14 +4,16 @@ Values drawn at random are sent back from the network's outputs. A gradient g at
 g gᵀ is that of Jᵀ J: an error e of the layer's output moves the outputs of the network by eᵀ Jᵀ J e.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_LEAST = 1e-12  # variance of an output below which it is constant
+from qacomp.calibration.text_vectors import share_of
+
+_LEAST = 1e-9  # variation of an output below which it is constant
 
 
 class GradientSums:
@@ -54,17 +56,30 @@ class GradientSums:
         return watch
 
 
-def sent_back(outputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor | None:
-    """Return a number whose gradient sends values drawn at random back from outputs (..., values).
+def spreads_of(runs: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Return how each output (..., values) of several runs varies: the mean over its rows of |y − mean y|²."""
+    counts, sums, squares = dict[str, int](), dict[str, Tensor](), dict[str, float]()
+    for outputs in runs:
+        for name, found in outputs.items():
+            rows = found.detach().reshape(-1, found.shape[-1])
+            counts[name] = counts.get(name, 0) + len(rows)
+            sums[name] = sums.get(name, torch.zeros(())) + rows.sum(0, dtype=torch.float64)
+            squares[name] = squares.get(name, 0.0) + float((rows.double() ** 2).sum())
+    means = {name: total / counts[name] for name, total in sums.items()}
+    return {name: squares[name] / counts[name] - float((mean**2).sum()) for name, mean in means.items()}
 
-    Each output counts alike: it is divided by how it varies over its rows. None if none varies.
+
+def sent_back(outputs: Mapping[str, Tensor], spreads: Mapping[str, float], generator: torch.Generator) -> Tensor | None:
+    """Return a number whose gradient sends values drawn at random back from outputs (texts, ..., values).
+
+    Outputs count by their shares (see `share_of`), relative to how they vary over all texts: `spreads`. Each
+    text counts alike, and so do the rows of a text. None if no output varies.
     """
     terms = []
-    for found in outputs.values():
+    for name, found in outputs.items():
         rows = found.reshape(-1, found.shape[-1])
-        still = rows.detach()
-        spread = float(((still - still.mean(0)) ** 2).mean()) * rows.shape[1]
-        if rows.requires_grad and spread > _LEAST:
+        if rows.requires_grad and spreads[name] > _LEAST:
             drawn = torch.randn(rows.shape, generator=generator).to(rows)
-            terms.append((rows * drawn).sum() / spread**0.5)
+            scale = share_of(name, outputs) * len(found) / (len(rows) * spreads[name])
+            terms.append((rows * drawn).sum() * scale**0.5)
     return torch.stack(terms).sum() if terms else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from qacomp.calibration.text_vectors import pooling_of
 from qacomp.errors import NotACheckpointError
 from qacomp.extras import naming_extra
 from qacomp.formats.regular import read_small
@@ -23,7 +24,8 @@ class Transformer:
 
     stacks: the names of the lists of its blocks, an encoder's before its decoder's; decodes: whether it predicts the
     next token of its input; words: the rows of its embedding; most_tokens: of a text, None if its config tells no
-    limit. first: of an encoder-decoder model the token with which its decoder starts, else None.
+    limit. first: of an encoder-decoder model the token with which its decoder starts, else None. pooling: how
+    vectors of texts are made of hidden states, None if the folder doesn't say (see `pooling_of`).
     """
 
     module: nn.Module
@@ -32,6 +34,7 @@ class Transformer:
     words: int
     most_tokens: int | None
     first: int | None = None
+    pooling: str | None = None
 
 
 def transformer_of(folder: Path, tensors: int) -> Transformer:
@@ -84,6 +87,7 @@ def transformer_of(folder: Path, tensors: int) -> Transformer:
         words,
         limit if isinstance(limit, int) and limit > 0 else None,
         _first_token(settings, words) if two else None,
+        None if two or decodes else pooling_of(folder),
     )
 
 

@@ -4,7 +4,7 @@ Norms and biases are tuned towards the original's outputs, and the weights keep 
 weights are in memory, so this is for smaller models.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qacomp.calibration.block_model import Feed, wide_tensor
-from qacomp.calibration.gradient_moments import GradientSums, sent_back
+from qacomp.calibration.gradient_moments import GradientSums, sent_back, spreads_of
 from qacomp.calibration.stored_state import stored_state
+from qacomp.calibration.text_vectors import share_of, with_vectors
 from qacomp.calibration.transformer import Transformer
 from qacomp.calibration.tuning import LEARNING_RATE, STEPS
 
 _TOKENS = 2048  # of a step, about: with fewer the gradients are noisier, with more a step takes longer
 _SCORES = 1 << 25  # of a step: 128 MiB for each copy of the scores of all words at all tokens
 _CLASSES = "logits"  # the output whose last axis is scores of the next tokens
+_LEAST_SPREAD = 1e-12  # so that the error of a constant output is finite
 PASSES = 3
 """Count the runs of the texts for moments of gradients, with other values sent back each time."""
 _BACK = 8192  # tokens of a pass, about: gradients of so many tell as much as those of all
@@ -57,21 +59,31 @@ class WholeTransformer:
         sums = GradientSums({**linears, **tables})
         tensors = self._original()
         generator = torch.Generator().manual_seed(seed)
-        parts = [part for feed in feeds for part in _parts(feed, self._together)]
+        spreads = self._spreads(tensors, feeds, generator)
         for _ in range(PASSES):
-            left = _BACK
-            for number in torch.randperm(len(parts), generator=generator).tolist():
-                if left <= 0:
-                    break
-                feed = parts[number]
-                left -= feed["input_ids"].numel()
+            for feed in self._drawn(feeds, generator):
                 with sums.watching(), torch.enable_grad():
-                    back = sent_back(self._outputs(tensors, feed), generator)
+                    back = sent_back(self._outputs(tensors, feed), spreads, generator)
                     if back is not None:
                         back.backward()  # type: ignore[no-untyped-call]
             advance()
         means = {name: mean.numpy() for name, mean in sums.means().items()}
         return {n: m for n, m in means.items() if n in linears}, {n: m for n, m in means.items() if n in tables}
+
+    def _drawn(self, feeds: Sequence[Feed], generator: torch.Generator) -> Iterator[Feed]:
+        """Yield parts of the feeds in random order, until they have about as many tokens as a pass."""
+        parts, left = [part for feed in feeds for part in _parts(feed, self._together)], _BACK
+        for number in torch.randperm(len(parts), generator=generator).tolist():
+            if left > 0:
+                left -= parts[number]["input_ids"].numel()
+                yield parts[number]
+
+    @torch.no_grad()
+    def _spreads(
+        self, tensors: Mapping[str, Tensor], feeds: Sequence[Feed], generator: torch.Generator
+    ) -> dict[str, float]:
+        """Return how the original's outputs vary over the texts of about one pass."""
+        return spreads_of(self._outputs(tensors, feed) for feed in self._drawn(feeds, generator))
 
     @property
     def _together(self) -> int:
@@ -111,13 +123,14 @@ class WholeTransformer:
         optimizer = torch.optim.Adam(leaves.values(), lr=LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         generator = torch.Generator().manual_seed(seed)
+        spreads = self._spreads(original, feeds, generator)
         for _ in range(STEPS):
             feed = _part(feeds, self._together, generator)
             with torch.no_grad():
                 wanted = self._outputs(original, feed)
             if not wanted:
                 return {}
-            loss = self._loss(self._outputs(rounded, feed), wanted)
+            loss = self._loss(self._outputs(rounded, feed), wanted, spreads)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -134,19 +147,23 @@ class WholeTransformer:
         state = {own: held[made] for own, made in self._stored.items()}
         more = {"return_dict": True, **({"use_cache": False} if len(self._made.stacks) > 1 else {})}
         found = functional_call(self._made.module, {**state, **self._own}, (), {**feed, **more})
-        return {n: y.float() for n, y in found.items() if isinstance(y, Tensor) and y.is_floating_point()}
+        outputs = {n: y.float() for n, y in found.items() if isinstance(y, Tensor) and y.is_floating_point()}
+        return with_vectors(outputs, self._made.pooling)
 
-    def _loss(self, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
-        """Return the divergence of the next tokens, or the relative squared error of other outputs, mean over them."""
-        terms = []
+    def _loss(self, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], spreads: Mapping[str, float]) -> Tensor:
+        """Return the divergence of the next tokens, or the relative squared error of other outputs, by their shares.
+
+        spreads: how outputs vary.
+        """
+        terms, shares = [], [share_of(name, wanted) for name in wanted]
         for name, aim in wanted.items():
             if name == _CLASSES and self._made.decodes:
                 ours, theirs = (y.reshape(-1, y.shape[-1]).log_softmax(1) for y in (found[name], aim))
                 terms.append(F.kl_div(ours, theirs, log_target=True, reduction="batchmean"))
             else:
                 rows, goal = (y.reshape(-1, y.shape[-1]) for y in (found[name], aim))
-                terms.append(((rows - goal) ** 2).sum() / ((goal - goal.mean(0)) ** 2).sum().clamp_min(1e-12))
-        return torch.stack(terms).mean()
+                terms.append(((rows - goal) ** 2).sum(1).mean() / max(spreads[name], _LEAST_SPREAD))
+        return (torch.stack(terms) * torch.tensor(shares)).sum() / sum(shares)
 
 
 def _width(module: nn.Module) -> int:

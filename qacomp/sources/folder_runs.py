@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from qacomp.calibration.block_calibration import BlockCalibration, TextInputs
 from qacomp.calibration.block_model import BlockModel, Feed
+from qacomp.calibration.text_vectors import HIDDEN, MEAN, pooled
 from qacomp.errors import ConfigError
 from qacomp.evaluation.measured import Measured
 from qacomp.evaluation.metrics import Measure, more_is_better
@@ -24,14 +26,13 @@ from qacomp.sources.source import Values
 from qacomp.tensors.digest import arrays_digest
 
 PERPLEXITY, SIMILARITY = "perplexity", "similarity"
-_VECTORS = "last_hidden_state"
 
 
 @dataclass(frozen=True)
 class FolderRuns:
     """A transformer to run with changed weights on texts; see `ModelRuns`.
 
-    text: what the texts are; metric: perplexity of the next tokens, similarity of the texts' mean vectors, None for
+    text: what the texts are; metric: perplexity of the next tokens, similarity of the texts' vectors, None for
     agreement alone; seed: of the positions that operators' errors are measured on.
     """
 
@@ -86,7 +87,7 @@ class FolderRuns:
     @property
     def gives_vectors(self) -> bool:
         """Return whether the model returns its last hidden states: a head over them may return other outputs alone."""
-        return all(_VECTORS in run for run in self._original)
+        return all(HIDDEN in run for run in self._original)
 
     @cached_property
     def _original(self) -> list[dict[str, NDArray[Any]]]:
@@ -102,7 +103,11 @@ class FolderRuns:
     def _score(self, runs: Sequence[Mapping[str, NDArray[Any]]]) -> float:
         """Return the metric of the runs' outputs; similarity is that with the original's."""
         if self.metric == SIMILARITY:
-            one, other = (np.concatenate([r[_VECTORS].mean(1) for r in rs]) for rs in (self._original, runs))
+            way = self.model.made.pooling or MEAN
+            one, other = (
+                np.concatenate([pooled(torch.from_numpy(r[HIDDEN]), way).numpy() for r in rs])
+                for rs in (self._original, runs)
+            )
             return similarity(one, other)
         total, count = 0.0, 0
         for feed, run in zip(self.feeds, runs, strict=True):

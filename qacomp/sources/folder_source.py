@@ -158,6 +158,8 @@ class FolderSource:
         from qacomp.calibration.texts import text_inputs
 
         inputs = text_inputs(config.calibration, self.folder.path, self._model, config.seed)
+        if (way := self._model.made.pooling) is not None:
+            note(f"vectors of texts ({way} of the tokens, as 1_Pooling says) count most among the model's outputs")
         return BlockCalibration(self._model, inputs, config.seed, note, self._whole_model)
 
     def digests(self) -> list[str]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from qacomp.calibration.block_calibration import BlockCalibration, TextInputs
 from qacomp.calibration.block_model import BlockModel
-from qacomp.calibration.gradient_moments import GradientSums, sent_back
+from qacomp.calibration.gradient_moments import GradientSums, sent_back, spreads_of
 from qacomp.calibration.transformer import transformer_of
 from qacomp.calibration.whole_transformer import PASSES, WholeTransformer
 from qacomp.rate.compensation import compensated, factorized
@@ -107,7 +107,8 @@ def test_gradients_are_those_of_the_outputs() -> None:
     sums, generator = GradientSums({"first": first}), torch.Generator().manual_seed(0)
     for _ in range(2000):
         with sums.watching():
-            back = sent_back({"y": network(x)}, generator)
+            outputs = {"y": network(x)}
+            back = sent_back(outputs, spreads_of([outputs]), generator)
             assert back is not None
             back.backward()  # type: ignore[no-untyped-call]
     made = first(x).detach()
@@ -120,7 +121,8 @@ def test_gradients_are_those_of_the_outputs() -> None:
 
 
 def test_an_output_that_is_constant_sends_nothing_back() -> None:
-    assert sent_back({"y": torch.ones(3, 4, requires_grad=True)}, torch.Generator()) is None
+    outputs = {"y": torch.full((3, 4), 1e3, requires_grad=True)}
+    assert sent_back(outputs, spreads_of([outputs]), torch.Generator()) is None
 
 
 transformers = pytest.importorskip("transformers")
