@@ -91,7 +91,7 @@ def _rows(scaled: NDArray[np.float64], weight: WeightOnGrid, steps: NDArray[np.f
     most = FARTHEST // 2
     if weight.factor is None:
         return ScaledRows(scaled, None, None, most)
-    factor = weight.factor.upper[group]
+    factor = weight.factor.inputs.natural()[group]
     unit = steps / np.diagonal(factor)  # the output error of an error of one step is the square
     power = unit**2
     return ScaledRows(scaled, factor * unit[:, None] / steps, power / power.mean(), most)

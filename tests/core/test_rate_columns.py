@@ -83,7 +83,7 @@ def test_less_error_at_equal_bits_and_bytes_of_steps_counted() -> None:
 def test_the_output_error_is_that_of_the_damped_moment() -> None:
     factor = factorized(uneven(12))
     errors = RNG.normal(size=(1, 5, 12))
-    moment = np.linalg.inv(factor.upper[0].T @ factor.upper[0])
+    moment = np.linalg.inv(factor.inputs.natural()[0].T @ factor.inputs.natural()[0])
     assert factor.output_error(errors) == pytest.approx(float(np.trace(errors[0] @ moment @ errors[0].T)), rel=1e-6)
 
 

@@ -21,7 +21,7 @@ from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat
 from qacomp.formats.codecs.trellispaths import follows
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
-from qacomp.rate.compensation import factorized
+from qacomp.rate.compensation import Factor, Side, factorized
 from qacomp.rate.matrices import View, input_major, output_major
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
@@ -93,7 +93,8 @@ def test_paths_stay_near_those_of_a_base(seed: int, moved: float, compensated: b
 @pytest.mark.parametrize(("shape", "view"), [((40, 96), output_major((40, 96))), ((96, 40), input_major((96, 40)))])
 def test_it_takes_fewer_bytes_at_an_equal_error(shape: tuple[int, int], view: View, tmp_path: Path) -> None:
     values = drawn(*shape)
-    weight = WeightOnGrid(values, view, factorized(moment(96)))
+    natural = Side(factorized(moment(96)).inputs.natural(), np.arange(96)[None])  # as on the trellis
+    weight = WeightOnGrid(values, view, Factor(natural))
     assert suits(weight)
     size, error = {}, {}
     integers = weight.integers(0.5)
