@@ -102,6 +102,12 @@ class BlockCalibration:
                 )
             return found
         linears, tables = self._whole.gradient_moments(self._inputs.of_moments, self._seed, advance)
+        if unreached := [n for n in self._whole.watched if n in names and n not in linears and n not in tables]:
+            few = ", ".join(name[:80] for name in unreached[:3]) + (", ..." if len(unreached) > 3 else "")
+            self._note(
+                f"{len(unreached)} weights ({few}): no gradients reach them, or ones that are no numbers, so their "
+                "rounding errors compensate each other along inputs alone"
+            )
         for name, values in linears.items():
             moment = found.get(name)
             if moment is not None and moment.view.matrices(np.empty(names[name], bool)).shape[:2] == (1, len(values)):

@@ -48,6 +48,12 @@ class WholeTransformer:
         self.weights = sum(value.numel() for value in made.module.parameters() if value.dim() > 1)
         """The number of weights beside them, those of embeddings too."""
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Return the tensors of which gradients are taken: those of linear layers and tables that alone read them."""
+        linears, tables = self._readers()
+        return (*linears, *tables)
+
     def gradient_moments(
         self, feeds: Sequence[Feed], seed: int, advance: Callable[[], None]
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:

@@ -172,6 +172,54 @@ MADE: dict[str, Callable[[], Any]] = {
 }
 
 
+def _calibration(path: Path, model: Any, notes: list[str]) -> tuple[BlockCalibration, dict[str, tuple[int, ...]]]:
+    """A saved model on three texts, and the shapes of its matrices."""
+    model.eval().save_pretrained(path)
+    held = load_file(path / "model.safetensors")
+    ids = torch.arange(36).reshape(3, 12) + 3
+    feed = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def made() -> Any:
+        return transformer_of(path, len(held))
+
+    def whole() -> WholeTransformer:
+        return WholeTransformer(made(), held.__getitem__, list(held))
+
+    blocks = BlockModel(made(), held.__getitem__, list(held))
+    inputs = TextInputs("texts", (feed,), (feed,), (feed,))
+    shapes = {name: value.shape for name, value in held.items() if value.ndim == 2}
+    return BlockCalibration(blocks, inputs, 0, notes.append, whole), shapes
+
+
+def test_a_note_names_weights_that_no_gradient_reaches(tmp_path: Path) -> None:
+    transformers.logging.set_verbosity_error()
+    model = transformers.BertModel(transformers.BertConfig(**SMALL))
+    torch.nn.init.zeros_(model.encoder.layer[1].output.dense.weight)  # so nothing comes back from it
+    notes: list[str] = []
+    calibration, names = _calibration(tmp_path, model, notes)
+    moments = calibration.moments(names, lambda: None)
+    dead = "encoder.layer.1.intermediate.dense.weight"
+    assert moments[dead].outputs is None
+    assert len(notes) == 1 and notes[0].startswith(f"1 weights ({dead}): no gradients reach them")
+
+
+def test_a_note_says_that_a_large_transformer_is_not_run_backwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers.logging.set_verbosity_error()
+    monkeypatch.setattr("qacomp.calibration.block_calibration._MOST", 1000)
+    notes: list[str] = []
+    calibration, names = _calibration(tmp_path, transformers.BertModel(transformers.BertConfig(**SMALL)), notes)
+    steps: list[int] = []
+    moments = calibration.moments(names, lambda: steps.append(1))
+    assert len(steps) == calibration.batches == 3
+    assert all(moment.outputs is None and not moment.table for moment in moments.values())
+    assert notes == [
+        "rounding errors compensate each other along inputs alone: a transformer of more than 1,000 weights isn't run "
+        "backwards"
+    ]
+
+
 @pytest.mark.parametrize("name", list(MADE))
 def test_outputs_move_less(name: str, tmp_path: Path) -> None:
     transformers.logging.set_verbosity_error()
