@@ -15,6 +15,7 @@ from qacomp.formats.codecs.trellispaths import NEXT, STATES
 
 _BLOCK = 64  # inputs after which the best survivor is taken
 _ROWS = 1024  # that are rounded together: more of them don't fit into a cache
+_BANDS, _NARROWEST, _WIDEST = 16, 4, 32  # of rows whose errors don't compensate each other: see `_band`
 _PRICE = 0.02  # of a bit, in squared steps; a higher price gives more error at equal bytes (benchmark `trellis`)
 _UNLIKELY = 0.05  # times that an integer that doesn't occur counts as having occurred
 HELD = 1.0
@@ -42,11 +43,30 @@ class ScaledRows:
     before: NDArray[np.float64] | None = None
 
 
-def on_trellis(rows: ScaledRows) -> NDArray[np.int64]:
-    """Return the multiples (rows, n) of the step; each row is a path from state 0. A weight of zero stays zero."""
-    bits = _PRICE * _bits(rows)
-    parts = [_rounded(rows, start, bits) for start in range(0, len(rows.weights), _ROWS)]
-    return np.concatenate(parts)
+def on_trellis(rows: ScaledRows, outputs: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Return the multiples (rows, n) of the step; each row is a path from state 0. A weight of zero stays zero.
+
+    outputs: (rows, rows), the upper Cholesky factor of G⁻¹, with G the second moment of gradients at the outputs, as in
+    two_sided.py; errors of a band of rows then compensate those of later bands too.
+    """
+    bits, size = _PRICE * _bits(rows), _ROWS if outputs is None else _band(len(rows.weights))
+    left, found = rows.weights.copy(), np.empty(rows.weights.shape, np.int64)
+    for start in range(0, len(left), size):
+        band = slice(start, start + size)
+        found[band] = _rounded(rows, band, left[band], bits)
+        if outputs is not None:
+            errors = np.linalg.solve(outputs[band, band].T, left[band] - found[band])
+            left[band.stop :] -= outputs[band, band.stop :].T @ errors
+    return found
+
+
+def _band(rows: int) -> int:
+    """Return the rows of a band. With fewer rounding takes longer; with more, less of the errors is compensated.
+
+    By the spectra of a sentence encoder (outputs of 384 and 1,536 values) 32 rows lose up to 0.04 bit a weight beside
+    one row, of some 0.4 that all gain.
+    """
+    return min(_WIDEST, max(_NARROWEST, rows // _BANDS))
 
 
 def is_path(multiples: NDArray[np.integer]) -> bool:
@@ -72,17 +92,22 @@ def _bits(rows: ScaledRows) -> NDArray[np.float64]:
     return np.stack(found)
 
 
-def _rounded(whole: ScaledRows, start: int, bits: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the multiples of _ROWS rows from `start` on; bits: the price of each symbol under each quantizer."""
-    weights = whole.weights[start : start + _ROWS]
-    left, count = weights.copy(), weights.shape[1]
+def _rounded(
+    whole: ScaledRows, band: slice, wanted: NDArray[np.float64], bits: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the multiples of a band of rows; bits: the price of each symbol under each quantizer.
+
+    wanted: the rows' weights, after what errors of rows before them changed.
+    """
+    weights = whole.weights[band]
+    left, count = wanted.copy(), weights.shape[1]
     found = np.empty(weights.shape, np.int64)
     state = np.zeros(len(weights), np.int64)
     for first in range(0, count, _BLOCK):
         last = min(first + _BLOCK, count)
         upper = None if whole.upper is None else whole.upper[first:last, first:last]
         power = np.ones(last - first) if whole.power is None else whole.power[first:last]
-        before = None if whole.before is None else whole.before[start : start + _ROWS, first:last]
+        before = None if whole.before is None else whole.before[band, first:last]
         block = _Block(left[:, first:last], weights[:, first:last] != 0, upper, power, before)
         found[:, first:last], state = block.rounded(state, bits, whole.most)
         if whole.upper is not None and last < count:

@@ -71,11 +71,9 @@ def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
     scaled = matrices / steps[:, None] if words is None else weight.values[None] / words.spread(fine)
     if _ROOM * float(np.abs(scaled).max()) > FARTHEST:
         return None
-    rows = [_rows(scaled[g], weight, steps[g], g) for g in range(groups)]
-    if before is not None:
-        rows = [replace(one, before=paths) for one, paths in zip(rows, view.matrices(before), strict=True)]
-    found = np.stack([on_trellis(one) for one in rows])
-    multiples = view.tensor(found, weight.values.shape)
+    paths = None if before is None else view.matrices(before)
+    found = [_on_trellis(weight, scaled[g], steps[g], g, None if paths is None else paths[g]) for g in range(groups)]
+    multiples = view.tensor(np.stack(found), weight.values.shape)
     if (own := columns or words) is not None:
         return own.grid_tensor(multiples, fine)
     low, high = min(int(multiples.min()), 0), max(int(multiples.max()), 1)
@@ -85,6 +83,25 @@ def trellis_tensor(weight: WeightOnGrid, step: float) -> SharedTensor | None:
         return None
     shape = weight.values.shape
     return SharedTensor(book.reshape(*(1 for _ in shape), -1), (multiples - low).astype(np.uint8), (), shape)
+
+
+def _on_trellis(
+    weight: WeightOnGrid,
+    scaled: NDArray[np.float64],
+    steps: NDArray[np.float64],
+    group: int,
+    before: NDArray[np.float64] | None,
+) -> NDArray[np.int64]:
+    """Return the multiples of a group's weights (rows, n), given in steps (n,); before: those of a base."""
+    rows = replace(_rows(scaled, weight, steps, group), before=before)
+    outputs = None if weight.factor is None else weight.factor.outputs
+    if outputs is None:
+        return on_trellis(rows)
+    order = outputs.order[group]
+    found = np.empty(scaled.shape, np.int64)
+    ordered = replace(rows, weights=scaled[order], before=None if before is None else before[order])
+    found[order] = on_trellis(ordered, outputs.upper[group])
+    return found
 
 
 def _rows(scaled: NDArray[np.float64], weight: WeightOnGrid, steps: NDArray[np.float64], group: int) -> ScaledRows:

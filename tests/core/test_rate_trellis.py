@@ -21,7 +21,9 @@ from qacomp.formats import BFLOAT16, SharedTensor, bfloat16_from_float32, bfloat
 from qacomp.formats.codecs.trellispaths import follows
 from qacomp.options.config import CompressConfig
 from qacomp.options.method import MethodChoice
+from qacomp.rate import trellis
 from qacomp.rate.compensation import Factor, Side, factorized
+from qacomp.rate.grid_form import entropy_bits
 from qacomp.rate.matrices import View, input_major, output_major
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
@@ -107,6 +109,45 @@ def test_it_takes_fewer_bytes_at_an_equal_error(shape: tuple[int, int], view: Vi
         error[kind] = weight.output_error(tensor.dense().astype(np.float64))
     bits = np.log2(error["path"] / error["grid"]) / 2  # what an equal error would take, for each weight
     assert size["path"] + bits * values.size / 8 < 0.96 * size["grid"]
+
+
+@pytest.mark.parametrize(("shape", "view"), [((70, 96), output_major((70, 96))), ((96, 70), input_major((96, 70)))])
+def test_errors_compensate_each_other_along_outputs(shape: tuple[int, int], view: View) -> None:
+    values = drawn(*shape)
+    values[::9, ::5] = 0
+    h, g = moment(96), moment(70)[:, ::-1, ::-1]  # those with most power come last
+    both = WeightOnGrid(values, view, factorized(h, g))
+    found, size = {}, {}
+    for kind, weight in (("both", both), ("one", replace(both, factor=factorized(h)))):
+        tensor = trellis_tensor(weight, 0.5)
+        assert tensor is not None
+        dense = tensor.dense()
+        assert not dense[values == 0].any() and dense.any()
+        off = view.matrices(dense.astype(np.float64) - values)[0]
+        found[kind] = float(np.trace(g[0] @ off @ h[0] @ off.T))
+        size[kind] = entropy_bits(tensor.indices)
+        step = float(np.diff(np.unique(tensor.codebook)).min())
+        check_paths(view.matrices(np.rint(dense / step).astype(np.int64))[0])
+    assert found["both"] < 0.6 * found["one"] and size["both"] < 1.03 * size["one"]
+
+
+def test_each_band_of_rows_corrects_those_after_it() -> None:
+    """The rows after a band are set to what is best for its errors, whatever rounds the rows."""
+    weights, g = 3 * drawn(9, 40).astype(np.float64), moment(9)[0] + np.eye(9)
+    upper = np.linalg.cholesky(np.linalg.inv(g)).T
+    left, wanted = weights.copy(), np.empty(weights.shape, np.int64)
+    prices = ScaledRows(weights, None, None, 60)
+    for start in range(0, 9, 4):  # the narrowest bands
+        rest, band = slice(start + 4, None), slice(start, start + 4)
+        wanted[band] = rounded_band(prices, band, left[band])
+        moved = np.linalg.solve(g[rest, rest], g[rest, band]) @ (left[band] - wanted[band])
+        left[rest] += moved  # where the rest is best, for these errors
+    assert np.array_equal(on_trellis(prices, upper), wanted)
+
+
+def rounded_band(rows: ScaledRows, band: slice, left: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows rounded without others, at the prices of all."""
+    return trellis._rounded(rows, band, left, trellis._PRICE * trellis._bits(rows))
 
 
 def test_what_the_codec_cannot_follow_stays_on_a_uniform_grid() -> None:
