@@ -110,11 +110,11 @@ class BlockCalibration:
             )
         for name, values in linears.items():
             moment = found.get(name)
-            if moment is not None and moment.view.matrices(np.empty(names[name], bool)).shape[:2] == (1, len(values)):
-                found[name] = replace(moment, outputs=values[None])
+            if moment is not None and moment.view.matrices(np.empty(names[name], bool)).shape[:2] == values.shape[:2]:
+                found[name] = replace(moment, outputs=values)
         for name, values in tables.items():
-            if name in names and name not in found and names[name][1:] == values.shape[:1]:
-                found[name] = Moment(output_major(names[name]), values[None], table=True)
+            if name in names and name not in found and names[name][1:] == values.shape[1:2]:
+                found[name] = Moment(output_major(names[name]), values, table=True)
         return found
 
     @property

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qacomp.calibration.layer_inputs import grouped_outputs
 from qacomp.calibration.text_vectors import share_of
 
 _LEAST = 1e-9  # variation of an output below which it is constant
 
 
 class GradientSums:
-    """Sums of g gᵀ at the outputs of modules, over all positions. They are float64, (values, values)."""
+    """Sums of g gᵀ at the outputs of modules, over all positions: float64, (groups, values of a group, the same)."""
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self._modules, self._sums, self._counts = modules, dict[str, Tensor](), dict[str, int]()
@@ -40,18 +41,21 @@ class GradientSums:
             if bool(torch.isfinite(total).all()) and bool(total.any())
         }
 
-    def _watcher(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def _watcher(self, name: str) -> Callable[[nn.Module, Any, Any], Tensor | None]:
         def add(gradient: Tensor) -> None:
-            rows = gradient.detach().reshape(-1, gradient.shape[-1]).double()
-            moment = rows.T @ rows
+            rows = grouped_outputs(self._modules[name], gradient.detach()).double()
+            moment = rows @ rows.transpose(1, 2)
             self._sums[name] = self._sums[name] + moment if name in self._sums else moment
-            self._counts[name] = self._counts.get(name, 0) + len(rows)
+            self._counts[name] = self._counts.get(name, 0) + rows.shape[2]
 
-        def watch(module: nn.Module, given: Any, made: Any) -> None:
-            if isinstance(made, Tensor) and made.is_floating_point():
-                if not made.requires_grad:  # nothing before it has a gradient, such as a table's rows
-                    made.requires_grad_(True)
-                made.register_hook(add)  # type: ignore[no-untyped-call]
+        def watch(module: nn.Module, given: Any, made: Any) -> Tensor | None:
+            if not (isinstance(made, Tensor) and made.is_floating_point() and torch.is_grad_enabled()):
+                return None
+            if not made.requires_grad:  # nothing before it has a gradient, such as a table's rows
+                made = made.detach().requires_grad_(True).clone()  # a leaf couldn't be changed in place
+            watched: Tensor = made
+            watched.register_hook(add)  # type: ignore[no-untyped-call]
+            return watched
 
         return watch
 

@@ -30,6 +30,18 @@ def columns(module: nn.Module, given: Tensor, pick: Pick = everything) -> Tensor
     return window_columns(_window(module), images if images.dim() == 4 else images[:, :, None], pick)
 
 
+def grouped_outputs(module: nn.Module, made: Tensor) -> Tensor:
+    """Return the outputs of a module, or gradients at them, as (groups, values of a group, positions).
+
+    Of a convolution the values are channels, as the rows of its view are.
+    """
+    groups = 1
+    if isinstance(module, CONVOLUTIONS + TRANSPOSED):
+        made = made.movedim(1 if made.dim() == len(module.kernel_size) + 2 else 0, -1)
+        groups = module.groups
+    return made.reshape(-1, groups, made.shape[-1] // groups).permute(1, 2, 0)
+
+
 def rows_as_columns(given: Tensor, pick: Pick = everything) -> Tensor:
     """Return vectors along the last axis as (1, n, positions)."""
     rows = given.reshape(-1, given.shape[-1])

@@ -1,6 +1,8 @@
 """A PyTorch network with calibration inputs: second moments by hooks, and the change of outputs with other weights."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch.func import functional_call
 from qacomp.batches.feed import Feed, arguments, called, count_of, rows_of, tensors_of
 from qacomp.batches.outputs import flat_outputs
 from qacomp.calibration.layer_inputs import columns, second_moment, serving_rows, view_of
+from qacomp.calibration.torch_gradients import PASSES, gradient_moments, runs_backwards
 from qacomp.errors import DataError
 from qacomp.models.weight_places import split_name, tied_names
 from qacomp.rate.calibrated import Moment
@@ -22,23 +25,33 @@ from qacomp.tensors.torch_format import to_array
 _BATCH = 128
 _POSITIONS = 40_000  # most positions of a batch that count in a moment; neighbours add little information
 _TRIED = 128  # inputs on which changed weights are tried
+_OTHERS, _LEAST = 8, 16  # one of so many inputs, the last ones, but so many at least, tells whether gradients help
+_MOST_VALUES = 4_096  # of a layer's output: the moment of gradients at one with more is too large
 
 
 class TorchCalibration:
-    """A network in evaluation mode with inputs: a feed, or several of different shapes; text: describes them."""
+    """A network in evaluation mode with inputs: a feed, or several of different shapes; text: describes them.
 
-    def __init__(self, model: nn.Module, inputs: Feed | list[Feed], text: str, seed: int) -> None:
-        self._model, self._text, self._seed = model, text, seed
+    note: is told where no gradients can be taken.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Feed | list[Feed],
+        text: str,
+        seed: int,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._model, self._text, self._seed, self._note = model, text, seed, note
         self._feeds = inputs if isinstance(inputs, list) else [inputs]
         self._tied = tied_names(model)
-        self._tried = _first(self._feeds, _TRIED)
-        self._wanted = self._outputs({})
-        if not self._wanted:
+        self._tried = _Tried(model, _first(self._feeds, _TRIED), self._tied)
+        if not self._tried.wanted:
             raise DataError(
                 "the network returns no float tensor, so steps can't be chosen by its outputs; return a tensor, or use "
                 "--sharing after"
             )
-        self._size = sum(float(((y - y.mean(0)).double() ** 2).sum()) for y in self._wanted)
 
     @property
     def text(self) -> str:
@@ -60,18 +73,19 @@ class TorchCalibration:
     @property
     def batches(self) -> int:
         """Return the number of batches over which the moments are computed."""
-        return sum(-(-count_of(feed) // _BATCH) for feed in self._feeds)
+        return sum(-(-count_of(feed) // _BATCH) for feed in self._feeds) + (PASSES if self._has_gradients else 0)
 
     def moments(self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]) -> dict[str, Moment]:
         """Return the moment of each convolution's and linear layer's weight; see `CalibratedModel`.
 
-        A weight that an embedding reads too serves both; one that another module reads too has no moment.
+        A weight that an embedding reads too serves both; one that another module reads too has no moment. Of a network
+        that isn't too large, those of gradients at the outputs too, where one module alone reads a weight.
         """
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         handles: list[Any] = []
         views: dict[str, MatrixView] = {}
-        embedded = set()
+        embedded, alone = set(), dict[str, nn.Module]()
         generator = torch.Generator().manual_seed(self._seed)
         for name, shape in names.items():
             owners = self._owners(name)
@@ -83,6 +97,8 @@ class TorchCalibration:
             views[name] = known[0]
             if len(readers) < len(owners):
                 embedded.add(name)
+            elif len(readers) == 1 and readers[0] is not None:
+                alone[name] = readers[0]
             for reader in readers:
                 assert reader is not None
                 handles.append(reader.register_forward_pre_hook(_adder(name, sums, counts, generator)))
@@ -97,7 +113,38 @@ class TorchCalibration:
                 handle.remove()
         means = {name: total / max(1, counts[name]) for name, total in sums.items()}
         means |= {name: serving_rows(means[name]) for name in embedded if name in means}
-        return {name: Moment(views[name], mean.numpy()) for name, mean in means.items()}
+        outputs = self._gradients({name: m for name, m in alone.items() if name in means}, advance)
+        found = {name: Moment(views[name], mean.numpy()) for name, mean in means.items()}
+        for name, moment in found.items():
+            rows = moment.view.matrices(np.empty(names[name], bool)).shape[:2]
+            if name in outputs and outputs[name].shape[:2] == rows:
+                found[name] = replace(moment, outputs=outputs[name])
+        return found
+
+    @property
+    def _has_gradients(self) -> bool:
+        return runs_backwards(self._model) and sum(map(count_of, self._feeds)) > 2 * self._others
+
+    @property
+    def _others(self) -> int:
+        return max(_LEAST, sum(map(count_of, self._feeds)) // _OTHERS)
+
+    def _gradients(
+        self, layers: Mapping[str, nn.Module], advance: Callable[[], None]
+    ) -> Mapping[str, NDArray[np.float64]]:
+        """Return moments of gradients at the outputs of layers; none, with a note, where the network gives none."""
+        narrow = {name: layer for name, layer in layers.items() if _outputs_of(layer) <= _MOST_VALUES}
+        if not self._has_gradients or not narrow:
+            return {}
+        first = _first(self._feeds, sum(map(count_of, self._feeds)) - self._others)
+        try:
+            return gradient_moments(self._model, first, narrow, self._seed, advance)
+        except RuntimeError as error:
+            why = " ".join(str(error).split())[:200]
+            self._note(
+                f"the network can't be run backwards ({why}): rounding errors compensate each other along inputs alone"
+            )
+            return {}
 
     def _owners(self, name: str) -> list[nn.Module | None]:
         """Return the modules that hold a weight, under each of its names; None where it isn't their `weight`."""
@@ -106,8 +153,29 @@ class TorchCalibration:
 
     def distance(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return how much the outputs change with these values, relative to their variance over the inputs."""
+        return self._tried(values)
+
+    def distance_elsewhere(self, values: Mapping[str, NDArray[Any]]) -> float:
+        """Return the same on inputs that no gradients come from."""
+        return self._elsewhere(values)
+
+    @cached_property
+    def _elsewhere(self) -> "_Tried":
+        return _Tried(self._model, _last(self._feeds, self._others), self._tied)
+
+
+class _Tried:
+    """Runs a network on a few inputs with changed weights, and compares its outputs with the original's."""
+
+    def __init__(self, model: nn.Module, feeds: list[Feed], tied: Mapping[str, str]) -> None:
+        self._model, self._feeds, self._tied = model, feeds, tied
+        self.wanted = self._outputs({})
+        self._size = sum(float(((y - y.mean(0)).double() ** 2).sum()) for y in self.wanted)
+
+    def __call__(self, values: Mapping[str, NDArray[Any]]) -> float:
+        """Return Σ|y − ŷ|² / Σ|y − mean y|² over the inputs."""
         moved = self._outputs(values)
-        error = sum(float(((a - b).double() ** 2).sum()) for a, b in zip(self._wanted, moved, strict=True))
+        error = sum(float(((a - b).double() ** 2).sum()) for a, b in zip(self.wanted, moved, strict=True))
         return error / self._size if self._size > 0 else error
 
     def _outputs(self, values: Mapping[str, NDArray[Any]]) -> list[Tensor]:
@@ -116,7 +184,7 @@ class TorchCalibration:
         changed |= {other: changed[first] for other, first in self._tied.items() if first in changed}
         outputs: list[Tensor] = []
         with torch.no_grad():
-            for feed in self._tried:
+            for feed in self._feeds:
                 found = flat_outputs(functional_call(self._model, changed, *arguments(feed)))
                 outputs += [y.float() for y in found.values() if y.is_floating_point()]
         return outputs
@@ -129,6 +197,20 @@ def _first(feeds: list[Feed], most: int) -> list[Feed]:
         if (left := most - sum(map(count_of, taken))) > 0:
             taken.append(rows_of(feed, slice(0, left)))
     return taken
+
+
+def _last(feeds: list[Feed], most: int) -> list[Feed]:
+    """Return the last `most` examples of some feeds."""
+    taken: list[Feed] = []
+    for feed in reversed(feeds):
+        if (left := most - sum(map(count_of, taken))) > 0:
+            taken.insert(0, rows_of(feed, slice(max(0, count_of(feed) - left), None)))
+    return taken
+
+
+def _outputs_of(layer: nn.Module) -> int:
+    """Return the number of values of a layer's output at each position."""
+    return int(getattr(layer, "out_features", 0) or getattr(layer, "out_channels", 0))
 
 
 def _adder(name: str, sums: dict[str, Tensor], counts: dict[str, int], generator: torch.Generator) -> Any:

@@ -59,7 +59,7 @@ class WholeTransformer:
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
         """Return E[g gᵀ] of gradients at the outputs of linear layers, and at the rows of tables, by tensor.
 
-        Both are (values, values). A tensor that several modules read has none. advance: called after each pass.
+        Both are (1, values, values). A tensor that several modules read has none. advance: called after each pass.
         """
         linears, tables = self._readers()
         sums = GradientSums({**linears, **tables})

@@ -44,6 +44,23 @@ def guarded(
     return replace(sharing, weights=weights, steps=steps), plain
 
 
+def both_ways_or_inputs(sharing: RateSharing, elsewhere: Distance) -> RateSharing:
+    """Return the weights without what is known of gradients at outputs, unless all together move outputs less with it.
+
+    The steps are the same in both, and the bits nearly so. elsewhere: as for `guarded`.
+    """
+    weights = sharing.weights
+    one = {
+        name: replace(weight, factor=replace(weight.factor, outputs=None))
+        for name, weight in weights.items()
+        if weight.factor is not None and weight.factor.outputs is not None
+    }
+    if not one:
+        return sharing
+    moved = [elsewhere({name: some[name].changed(sharing.step(name, 1.0)) for name in one}) for some in (weights, one)]
+    return sharing if moved[0] < moved[1] else replace(sharing, weights={**weights, **one})
+
+
 def _ways(weight: WeightOnGrid) -> list[WeightOnGrid]:
     """Return the ways of rounding a weight that are tried: plainly first, with all that is known last."""
     found = [replace(weight, factor=None, columns=None, rows=None)]

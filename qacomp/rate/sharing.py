@@ -148,6 +148,11 @@ class RateSharing:
         return hashlib.sha256(f"{steps}{self.base}{rounded}".encode()).hexdigest()
 
     @property
+    def both_ways(self) -> int:
+        """Return how many weights are compensated along outputs too."""
+        return sum(w.factor is not None and w.factor.outputs is not None for w in self.weights.values())
+
+    @property
     def by_cost(self) -> list[str]:
         """Return the names, those whose error moves outputs most for each bit first; unknown ones last, by size."""
 

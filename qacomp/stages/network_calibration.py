@@ -18,6 +18,7 @@ from qacomp.datasets.custom import call_custom
 from qacomp.errors import DataError
 from qacomp.evaluation.on_batches import some_feeds
 from qacomp.models.plain_modules import copied
+from qacomp.rate.guard import both_ways_or_inputs
 from qacomp.rate.kept import Watch
 from qacomp.rate.sharing import RateSharing, calibrated_sharing
 from qacomp.sources.probes import probe_inputs
@@ -57,7 +58,7 @@ def calibrate(job: Job) -> CalibratedNetwork:
         training, held = _divided(found, job) if _trains(job) else (None, None)
         few = _IMAGES if job.config.calibration is None else _SAMPLES
         inputs: list[Feed] = found if training is None else [training[:few]]
-        calibration = TorchCalibration(model, inputs, text, job.config.seed)
+        calibration = TorchCalibration(model, inputs, text, job.config.seed, job.run.note)
         state = model.state_dict()
         sharing = calibrated_sharing(
             {layer.name: layer for layer in job.selection.layers},
@@ -65,6 +66,11 @@ def calibrate(job: Job) -> CalibratedNetwork:
             calibration,
             job.config.stored_precision,
             Watch(job.run.progress, job.run.journal.under(calibration.digest)),
+        )
+        sharing = both_ways_or_inputs(sharing, calibration.distance_elsewhere)
+    if (both := sharing.both_ways) > 0:
+        job.run.note(
+            f"{both} of {len(sharing.weights)} weights: rounding errors compensate each other along outputs too"
         )
     job.run.note(f"calibrated on {text}")
     near = with_base(sharing, job.selection, job.run.note)

@@ -113,8 +113,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"
         run.note(f"{count} ({few}): rounded plainly, since compensation is no better on other inputs")
-    both = sum(w.factor is not None and w.factor.outputs is not None for w in sharing.weights.values())
-    if both:
+    if (both := sharing.both_ways) > 0:
         run.note(f"{both} of {len(sharing.weights)} weights: rounding errors compensate each other along outputs too")
     on_texts = isinstance(model, MomentsByBlock)
     return _CalibratedSource(
