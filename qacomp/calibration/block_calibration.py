@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qacomp.calibration.block_model import OUTSIDE, Between, BlockModel, Feed
+from qacomp.calibration.gradient_moments import MOST_WEIGHTS, PASSES
 from qacomp.calibration.moment_sums import FEWEST, MomentSums, portions
 from qacomp.calibration.text_vectors import share_of, with_vectors
 from qacomp.calibration.tuning import STEPS
-from qacomp.calibration.whole_transformer import PASSES, WholeTransformer
+from qacomp.calibration.whole_transformer import WholeTransformer
 from qacomp.rate.calibrated import Moment
 from qacomp.rate.matrices import output_major
 from qacomp.tensors.digest import arrays_digest
-
-_MOST = 1 << 25
-"""Weights of a model whose moments of gradients are taken: it runs forwards and backwards as a whole."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,8 @@ class BlockCalibration:
         if self._whole is None or not self._has_gradients:
             if self._whole is not None:
                 self._note(
-                    f"rounding errors compensate each other along inputs alone: a transformer of more than {_MOST:,} "
-                    "weights isn't run backwards"
+                    f"rounding errors compensate each other along inputs alone: a transformer of more than "
+                    f"{MOST_WEIGHTS:,} weights isn't run backwards"
                 )
             return found
         linears, tables = self._whole.gradient_moments(self._inputs.of_moments, self._seed, advance)
@@ -119,7 +117,7 @@ class BlockCalibration:
 
     @property
     def _has_gradients(self) -> bool:
-        return self._whole is not None and self._whole.weights <= _MOST
+        return self._whole is not None and self._whole.weights <= MOST_WEIGHTS
 
     def each_moment(
         self, names: Mapping[str, tuple[int, ...]], advance: Callable[[], None]

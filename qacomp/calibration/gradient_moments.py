@@ -14,6 +14,12 @@ from torch import Tensor, nn
 from qacomp.calibration.layer_inputs import grouped_outputs
 from qacomp.calibration.text_vectors import share_of
 
+PASSES = 3
+"""Count the runs over the inputs, with other values sent back each time."""
+MOST_WEIGHTS = 1 << 25
+"""Weights of a model that is run backwards as a whole."""
+MOST_VALUES = 4_096
+"""Values of a layer's output: the moment of one with more, such as the scores of all words, is too large."""
 _LEAST = 1e-9  # variation of an output below which it is constant
 
 
@@ -82,7 +88,7 @@ def sent_back(outputs: Mapping[str, Tensor], spreads: Mapping[str, float], gener
     terms = []
     for name, found in outputs.items():
         rows = found.reshape(-1, found.shape[-1])
-        if rows.requires_grad and spreads[name] > _LEAST:
+        if rows.requires_grad and spreads.get(name, 0.0) > _LEAST:
             drawn = torch.randn(rows.shape, generator=generator).to(rows)
             scale = share_of(name, outputs) * len(found) / (len(rows) * spreads[name])
             terms.append((rows * drawn).sum() * scale**0.5)

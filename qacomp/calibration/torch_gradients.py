@@ -10,17 +10,14 @@ from torch.func import functional_call
 
 from qacomp.batches.feed import Feed, arguments, count_of, rows_of
 from qacomp.batches.outputs import flat_outputs
-from qacomp.calibration.gradient_moments import GradientSums, sent_back, spreads_of
+from qacomp.calibration.gradient_moments import MOST_WEIGHTS, PASSES, GradientSums, sent_back, spreads_of
 
-PASSES = 3
-"""Count the runs over the inputs, with other values sent back each time."""
 _EXAMPLES, _TOGETHER = 256, 16  # of a pass, and of a run: what all layers return is in memory then
-_MOST = 1 << 25  # weights of a network that is run backwards
 
 
 def runs_backwards(model: nn.Module) -> bool:
     """Return whether a network isn't too large for gradients."""
-    return sum(parameter.numel() for parameter in model.parameters()) <= _MOST
+    return sum(parameter.numel() for parameter in model.parameters()) <= MOST_WEIGHTS
 
 
 def gradient_moments(
@@ -28,8 +25,8 @@ def gradient_moments(
 ) -> dict[str, NDArray[np.float64]]:
     """Return E[g gᵀ] of gradients at the outputs of layers, (groups, values, values) by their names.
 
-    advance: called after each of PASSES passes. Raises RuntimeError, as PyTorch does, where an operation has no
-    gradient.
+    advance: called after each of PASSES passes. Raises whatever the network does where an operation has no
+    gradient: RuntimeError, as a rule.
     """
     sums, generator = GradientSums(layers), torch.Generator().manual_seed(seed)
     state = {name: value.detach() for name, value in model.state_dict(keep_vars=True).items()}

@@ -13,8 +13,9 @@ from torch.func import functional_call
 
 from qacomp.batches.feed import Feed, arguments, called, count_of, rows_of, tensors_of
 from qacomp.batches.outputs import flat_outputs
+from qacomp.calibration.gradient_moments import MOST_VALUES, MOST_WEIGHTS, PASSES
 from qacomp.calibration.layer_inputs import columns, second_moment, serving_rows, view_of
-from qacomp.calibration.torch_gradients import PASSES, gradient_moments, runs_backwards
+from qacomp.calibration.torch_gradients import gradient_moments, runs_backwards
 from qacomp.errors import DataError
 from qacomp.models.weight_places import split_name, tied_names
 from qacomp.rate.calibrated import Moment
@@ -26,7 +27,6 @@ _BATCH = 128
 _POSITIONS = 40_000  # most positions of a batch that count in a moment; neighbours add little information
 _TRIED = 128  # inputs on which changed weights are tried
 _OTHERS, _LEAST = 8, 16  # one of so many inputs, the last ones, but so many at least, tells whether gradients help
-_MOST_VALUES = 4_096  # of a layer's output: the moment of gradients at one with more is too large
 
 
 class TorchCalibration:
@@ -133,13 +133,22 @@ class TorchCalibration:
         self, layers: Mapping[str, nn.Module], advance: Callable[[], None]
     ) -> Mapping[str, NDArray[np.float64]]:
         """Return moments of gradients at the outputs of layers; none, with a note, where the network gives none."""
-        narrow = {name: layer for name, layer in layers.items() if _outputs_of(layer) <= _MOST_VALUES}
+        narrow = {name: layer for name, layer in layers.items() if _outputs_of(layer) <= MOST_VALUES}
+        if not runs_backwards(self._model):
+            self._note(
+                f"rounding errors compensate each other along inputs alone: a network of more than {MOST_WEIGHTS:,} "
+                "weights isn't run backwards"
+            )
+        elif not self._has_gradients:
+            self._note(
+                "rounding errors compensate each other along inputs alone: there are too few inputs for gradients"
+            )
         if not self._has_gradients or not narrow:
             return {}
         first = _first(self._feeds, sum(map(count_of, self._feeds)) - self._others)
         try:
             return gradient_moments(self._model, first, narrow, self._seed, advance)
-        except RuntimeError as error:
+        except Exception as error:  # whatever a user's network raises; without gradients it runs
             why = " ".join(str(error).split())[:200]
             self._note(
                 f"the network can't be run backwards ({why}): rounding errors compensate each other along inputs alone"

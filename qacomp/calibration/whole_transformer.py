@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qacomp.calibration.block_model import Feed, wide_tensor
-from qacomp.calibration.gradient_moments import GradientSums, sent_back, spreads_of
+from qacomp.calibration.gradient_moments import MOST_VALUES, PASSES, GradientSums, sent_back, spreads_of
 from qacomp.calibration.stored_state import stored_state
 from qacomp.calibration.text_vectors import share_of, with_vectors
 from qacomp.calibration.transformer import Transformer
@@ -25,10 +25,7 @@ _TOKENS = 2048  # of a step, about: with fewer the gradients are noisier, with m
 _SCORES = 1 << 25  # of a step: 128 MiB for each copy of the scores of all words at all tokens
 _CLASSES = "logits"  # the output whose last axis is scores of the next tokens
 _LEAST_SPREAD = 1e-12  # so that the error of a constant output is finite
-PASSES = 3
-"""Count the runs of the texts for moments of gradients, with other values sent back each time."""
 _BACK = 8192  # tokens of a pass, about: gradients of so many tell as much as those of all
-_MOST_VALUES = 4_096  # of a layer's output: the moment of one with more, such as the scores of all words, is too large
 
 
 class WholeTransformer:
@@ -106,7 +103,7 @@ class WholeTransformer:
                     readers.setdefault(name, []).append(module if len(stored.names) == 1 else None)
         linears, tables = dict[str, nn.Module](), dict[str, nn.Module]()
         for name, (first, *others) in readers.items():
-            if others or first is None or _width(first) > _MOST_VALUES:
+            if others or first is None or _width(first) > MOST_VALUES:
                 continue
             if isinstance(first, nn.Embedding):
                 tables[name] = first

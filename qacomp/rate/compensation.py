@@ -59,7 +59,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Factor:
-    """What is known of an operator. inputs: of the second moment H of its inputs; rounding follows their order.
+    """Hold what is known of an operator. inputs: of the second moment H of its inputs; rounding follows their order.
 
     outputs: the same of the second moment of gradients at its outputs; None where it isn't known.
     """
@@ -178,7 +178,7 @@ def compensated(
 
 @dataclass(frozen=True)
 class _Limits:
-    """What integers may be, (groups, rows, n) in the order of rounding. free: False for those that stay zero."""
+    """Bound the integers, (groups, rows, n) in the order of rounding. free: False for those that stay zero."""
 
     free: NDArray[np.bool_]
     farthest: int | None

@@ -44,10 +44,10 @@ def guarded(
     return replace(sharing, weights=weights, steps=steps), plain
 
 
-def both_ways_or_inputs(sharing: RateSharing, elsewhere: Distance) -> RateSharing:
+def both_ways_or_inputs(sharing: RateSharing, elsewhere: Distance, note: Callable[[str], None]) -> RateSharing:
     """Return the weights without what is known of gradients at outputs, unless all together move outputs less with it.
 
-    The steps are the same in both, and the bits nearly so. elsewhere: as for `guarded`.
+    The steps are the same in both, and the bits nearly so. elsewhere: as for `guarded`; note: is told what was chosen.
     """
     weights = sharing.weights
     one = {
@@ -58,7 +58,19 @@ def both_ways_or_inputs(sharing: RateSharing, elsewhere: Distance) -> RateSharin
     if not one:
         return sharing
     moved = [elsewhere({name: some[name].changed(sharing.step(name, 1.0)) for name in one}) for some in (weights, one)]
-    return sharing if moved[0] < moved[1] else replace(sharing, weights={**weights, **one})
+    if moved[0] < moved[1]:
+        tell_of_outputs(sharing, note)
+        return sharing
+    note(
+        "rounding errors compensate each other along inputs alone, since along outputs too is no better on other inputs"
+    )
+    return replace(sharing, weights={**weights, **one})
+
+
+def tell_of_outputs(sharing: RateSharing, note: Callable[[str], None]) -> None:
+    """Note how many weights are compensated along outputs too, if any is."""
+    if (both := sharing.both_ways) > 0:
+        note(f"{both} of {len(sharing.weights)} weights: rounding errors compensate each other along outputs too")
 
 
 def _ways(weight: WeightOnGrid) -> list[WeightOnGrid]:

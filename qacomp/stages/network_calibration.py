@@ -67,11 +67,7 @@ def calibrate(job: Job) -> CalibratedNetwork:
             job.config.stored_precision,
             Watch(job.run.progress, job.run.journal.under(calibration.digest)),
         )
-        sharing = both_ways_or_inputs(sharing, calibration.distance_elsewhere)
-    if (both := sharing.both_ways) > 0:
-        job.run.note(
-            f"{both} of {len(sharing.weights)} weights: rounding errors compensate each other along outputs too"
-        )
+        sharing = both_ways_or_inputs(sharing, calibration.distance_elsewhere, job.run.note)
     job.run.note(f"calibrated on {text}")
     near = with_base(sharing, job.selection, job.run.note)
     return CalibratedNetwork(near, calibration, inputs, training, held)

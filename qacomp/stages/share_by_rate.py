@@ -10,7 +10,7 @@ from qacomp.evaluation.samples import Given
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import level_numbers, limited, sized_levels, vector_precision
 from qacomp.rate.calibrated import CalibratedModel, MomentsByBlock
-from qacomp.rate.guard import guarded
+from qacomp.rate.guard import guarded, tell_of_outputs
 from qacomp.rate.kept import Watch
 from qacomp.rate.sharing import RateSharing, Ways, calibrated_sharing, plain_sharing
 from qacomp.rate.steps import ROUNDS
@@ -113,8 +113,7 @@ def _calibrated(source: PlainSource, selection: Selection, config: CompressConfi
         few = ", ".join(name[:80] for name in plain[:3]) + (", ..." if len(plain) > 3 else "")
         count = f"{len(plain)} of {len(sharing.weights)} weights"
         run.note(f"{count} ({few}): rounded plainly, since compensation is no better on other inputs")
-    if (both := sharing.both_ways) > 0:
-        run.note(f"{both} of {len(sharing.weights)} weights: rounding errors compensate each other along outputs too")
+    tell_of_outputs(sharing, run.note)
     on_texts = isinstance(model, MomentsByBlock)
     return _CalibratedSource(
         rounded_by_choice(with_base(sharing, selection, run.note), config, on_texts, run.note), model

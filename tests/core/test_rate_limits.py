@@ -123,7 +123,7 @@ def classifier(network: nn.Module) -> Any:
 
 
 def test_what_decides_is_not_reported(network: nn.Module) -> None:
-    """Of 600 labelled images a third decides, and two thirds are reported."""
+    """Decide on a third of 600 labelled images, and report the other two thirds."""
     model, data = classifier(network), load_dataset("digits")
     preprocessing = model_info("lenet300").preprocessing
     arrays = {"x": preprocessing.apply(data.train.x[:600]), "y": data.train.y[:600]}

@@ -9,8 +9,9 @@ from torch import nn
 
 import qacomp
 from qacomp.calibration import torch_gradients, torch_model
+from qacomp.calibration.gradient_moments import PASSES
 from qacomp.calibration.layer_inputs import grouped_outputs
-from qacomp.calibration.torch_gradients import PASSES, gradient_moments
+from qacomp.calibration.torch_gradients import gradient_moments
 from qacomp.calibration.torch_model import TorchCalibration
 from qacomp.rate.compensation import factorized
 from qacomp.rate.guard import both_ways_or_inputs
@@ -120,10 +121,13 @@ def test_outputs_move_less_and_other_inputs_decide() -> None:
     def moved(sharing: RateSharing) -> float:
         return calibration.distance_elsewhere({n: w.changed(sharing.steps[n]) for n, w in sharing.weights.items()})
 
-    one = both_ways_or_inputs(both, lambda values: 1.0)  # no better
+    notes: list[str] = []
+    one = both_ways_or_inputs(both, lambda values: 1.0, notes.append)  # no better
+    assert len(notes) == 1 and "is no better on other inputs" in notes[0]
     assert one.both_ways == 0 and moved(both) < 0.8 * moved(one)
-    assert both_ways_or_inputs(both, calibration.distance_elsewhere) is both
-    assert both_ways_or_inputs(one, calibration.distance_elsewhere) is one
+    assert both_ways_or_inputs(both, calibration.distance_elsewhere, notes.append) is both
+    assert notes[1:] == ["3 of 3 weights: rounding errors compensate each other along outputs too"]
+    assert both_ways_or_inputs(one, calibration.distance_elsewhere, notes.append) is one and len(notes) == 2
 
 
 def test_other_inputs_are_the_last_ones() -> None:
@@ -166,14 +170,17 @@ def test_without_gradients_inputs_alone_count_and_a_note_says_why() -> None:
 
 def test_a_large_network_and_few_inputs_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
     model = wide()
-    few = TorchCalibration(model, torch.randn(32, 40), "noise", 0)
+    notes: list[str] = []
+    few = TorchCalibration(model, torch.randn(32, 40), "noise", 0, notes.append)
     assert all(m.outputs is None for m in few.moments(shapes(model), lambda: None).values()) and few.batches == 1
-    monkeypatch.setattr(torch_model, "_MOST_VALUES", 63)
+    monkeypatch.setattr(torch_model, "MOST_VALUES", 63)
     found = TorchCalibration(model, torch.randn(64, 40), "noise", 0).moments(shapes(model), lambda: None)
     assert [name for name, moment in found.items() if moment.outputs is not None] == ["3.weight"]
-    monkeypatch.setattr(torch_gradients, "_MOST", 1000)
-    large = TorchCalibration(model, torch.randn(64, 40), "noise", 0)
+    for module in (torch_gradients, torch_model):
+        monkeypatch.setattr(module, "MOST_WEIGHTS", 1000)
+    large = TorchCalibration(model, torch.randn(64, 40), "noise", 0, notes.append)
     assert all(m.outputs is None for m in large.moments(shapes(model), lambda: None).values())
+    assert len(notes) == 2 and "too few inputs" in notes[0] and "more than 1,000 weights" in notes[1]
 
 
 def test_a_compression_tells_it() -> None:

@@ -14,9 +14,9 @@ from torch import nn
 
 from qacomp.calibration.block_calibration import BlockCalibration, TextInputs
 from qacomp.calibration.block_model import BlockModel
-from qacomp.calibration.gradient_moments import GradientSums, sent_back, spreads_of
+from qacomp.calibration.gradient_moments import PASSES, GradientSums, sent_back, spreads_of
 from qacomp.calibration.transformer import transformer_of
-from qacomp.calibration.whole_transformer import PASSES, WholeTransformer
+from qacomp.calibration.whole_transformer import WholeTransformer
 from qacomp.rate.compensation import Factor, Side, compensated, factorized
 from qacomp.rate.matrices import output_major
 from qacomp.rate.rows import rows_of
@@ -207,7 +207,7 @@ def test_a_note_says_that_a_large_transformer_is_not_run_backwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers.logging.set_verbosity_error()
-    monkeypatch.setattr("qacomp.calibration.block_calibration._MOST", 1000)
+    monkeypatch.setattr("qacomp.calibration.block_calibration.MOST_WEIGHTS", 1000)
     notes: list[str] = []
     calibration, names = _calibration(tmp_path, transformers.BertModel(transformers.BertConfig(**SMALL)), notes)
     steps: list[int] = []
