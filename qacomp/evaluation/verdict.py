@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qacomp.runtime.agreement import Agreement
@@ -39,6 +39,9 @@ LOST_TENSOR = -3.0
 _TUNED = 1.0  # decibels: tuning changes norms and shared values, but no indices; it moved ResNet-20's sum by 0.1
 LARGEST_DROP, BROKEN_DROP = 2.0, 10.0
 """Lost points of accuracy, above which a model is doubtful, or broken."""
+FEW_SAMPLES = 200
+"""With fewer samples two standard errors of a loss of 2 points are more than 2 points: 2·√(0.02·N) / N > 0.02."""
+_ERRORS = 2.0  # standard errors that a loss of accuracy on few samples may be off
 _LEARNED = 2.0
 """An original with less than the result's accuracy divided by this was hardly trained: sharing doesn't double it."""
 _LONGEST_NAME = 80  # characters of a tensor's name that the advice may hold
@@ -85,17 +88,25 @@ def judge(
     accuracy: tuple[float, float] | None = None,
     finer: str | None = None,
     chance: float | None = None,
+    samples: int | None = None,
 ) -> Verdict:
     """Return the verdict on a compressed model.
 
     agreement: of its outputs with the original's, None if nothing was run; errors: of each shared tensor; accuracy: the
     original's and the compressed model's on data, in percent; it decides alone if it is known. finer: a setting that
     gives a more exact model, for the advice. chance: what guessing gives, in percent, if the original does no better.
+    samples: how many the accuracy comes from; if they are too few to tell a loss, the outputs decide where they were
+    compared.
     """
     if accuracy is not None and (chance is not None or accuracy[0] < accuracy[1] / _LEARNED):
         return _of_untrained(*accuracy, chance)
     if accuracy is not None:
-        return _by_accuracy(*accuracy, errors, finer)
+        found = _by_accuracy(*accuracy, errors, finer)
+        if agreement is None or not few(samples) or _surely_lost(accuracy[0] - accuracy[1], samples or 1):
+            return found
+        told = judge(agreement, errors, finer=finer)
+        reasons = (*told.reasons, f"{found.reasons[0]} on {samples} samples only")
+        return found if told.word == UNMEASURED else replace(told, reasons=reasons)
     total = _total(errors)
     lost = (
         [f"{o.name}: {o.not_finite} values NaN or infinite" for o in agreement.outputs if o.not_finite]
@@ -115,6 +126,19 @@ def judge(
     if broken or doubtful or noise:
         return Verdict(DOUBTFUL, tuple(broken + doubtful + noise), _advice(errors, finer))
     return Verdict(GOOD, (_best_said(outputs, total),))
+
+
+def few(samples: int | None) -> bool:
+    """Return whether an accuracy on so many samples can't tell a good model from a doubtful one; None: enough."""
+    return samples is not None and samples < FEW_SAMPLES
+
+
+def _surely_lost(drop: float, samples: int) -> bool:
+    """Return whether a loss in percent is too large by more than noise; at least as many rows changed as were lost."""
+    if not math.isfinite(drop):
+        return True
+    error = 100.0 * math.sqrt(max(1.0, drop / 100.0 * samples)) / samples
+    return drop - _ERRORS * error > LARGEST_DROP
 
 
 def beyond_tuning(errors: Mapping[str, OperatorError]) -> bool:

@@ -60,10 +60,10 @@ def measure_decoded(done: Decoded, data: str | None = None) -> Decoded:
         done = (_measure_network if prepared else _measure_original)(container, done, data)
         if done.accuracy is None or data not in (None, metadata(container).get("data")):
             return done
-        verdict = _judged(container, done.accuracy)
-        if verdict is not None:
-            return replace(done, verdict=verdict, judged_now=True)
-        return replace(done, verdict=verdict_at(container, level_of(container, done.part)))
+        verdict, stated = _judged(container, done.accuracy), verdict_at(container, level_of(container, done.part))
+        if verdict is None or _as_stated(container, done.accuracy):
+            return replace(done, verdict=stated)
+        return replace(done, verdict=verdict, judged_now=True)
 
 
 def _beside_dense(container: Container, done: Decoded, made: WrittenOnnx) -> Decoded:
@@ -174,6 +174,13 @@ def _told_settings(container: Container) -> tuple[CompressConfig, tuple[str, ...
     else:
         notes = (f"the container's metric {str(metric)[:80]!r} isn't run, since a file must not run code",)
     return CompressConfig().with_settings(told, where), notes
+
+
+def _as_stated(container: Container, accuracy: float) -> bool:
+    """Return whether the container's own verdict knew this accuracy, and more: it comes from the outputs too."""
+    known = metadata(container).get("accuracy")
+    recorded = known.get("tuned") if isinstance(known, Mapping) else None
+    return "agreement" in metadata(container) and isinstance(recorded, int | float) and recorded == accuracy
 
 
 def _judged(container: Container, accuracy: float) -> Verdict | None:

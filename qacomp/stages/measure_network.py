@@ -14,7 +14,7 @@ from qacomp.evaluation.guessing import guessing, no_better
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.on_batches import largest_difference_of, network_value, onnx_value, some_feeds
 from qacomp.evaluation.submodels import describe_submodels
-from qacomp.evaluation.verdict import Verdict, judge, nothing_to_lose
+from qacomp.evaluation.verdict import Verdict, few, judge, nothing_to_lose
 from qacomp.exporting.onnx_model import onnx_model
 from qacomp.exporting.operating_points import operating_points
 from qacomp.formats import Container, SharedTensor
@@ -81,7 +81,7 @@ def _packed(job: Job, ladder: PrecisionLadder | None) -> Package:
 
 
 def _judged(job: Job, package: Package, tuned: nn.Module, values: Accuracy, probe: list[Feed]) -> Measurements:
-    """Measure the error of each layer and, unless accuracy decides, the agreement of outputs.
+    """Measure the error of each layer and, unless accuracy decides alone, the agreement of outputs.
 
     probe: test examples; without data inputs are generated.
     """
@@ -90,7 +90,8 @@ def _judged(job: Job, package: Package, tuned: nn.Module, values: Accuracy, prob
     inputs: Feed = probe[0] if probe else torch.from_numpy(generated_examples(job.network, seed))
     errors, agreement = layer_errors(job.original, shared, inputs), None
     accuracy = _accuracy(job, values)
-    if accuracy.tuned is None:
+    samples = None if job.session is None else job.session.examples.test_count
+    if accuracy.tuned is None or few(samples):
         text = (
             f"{count_of(inputs)} inputs of {job.session.examples.spec}"
             if job.session is not None
@@ -98,7 +99,7 @@ def _judged(job: Job, package: Package, tuned: nn.Module, values: Accuracy, prob
         )
         agreement = network_agreement(job.original, tuned, inputs, text)
     finer = finer_settings(job.config)
-    verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer, accuracy.chance)
+    verdict = judge(agreement, errors, _percent(accuracy, accuracy.tuned), finer, accuracy.chance, samples)
     metric = _measure(job, values, values.tuned)
     if (untrained := _learned_all(job, metric)) is not None:
         verdict = untrained
@@ -190,7 +191,8 @@ def _read_back(
         return replace(found, metric=metric, verdict=_learned_all(job, metric) or found.verdict)
     accuracy = replace(values, decoded=value)
     finer = finer_settings(job.config)
-    verdict = judge(found.agreement, found.errors, _percent(accuracy, value), finer, accuracy.chance)
+    count = job.session.examples.test_count
+    verdict = judge(found.agreement, found.errors, _percent(accuracy, value), finer, accuracy.chance, count)
     return replace(found, accuracy=accuracy, verdict=verdict)
 
 

@@ -40,7 +40,8 @@ def operator_errors(
 
 def judged(measured: Measured, errors: Mapping[str, OperatorError], config: CompressConfig) -> Measurements:
     """Return the measurements of a model, with the verdict on them."""
-    verdict = judge(measured.agreement, errors, _percent(measured), finer_settings(config))
+    finer = finer_settings(config)
+    verdict = judge(measured.agreement, errors, _percent(measured), finer, samples=_samples(measured))
     return Measurements(
         _accuracy(measured), measured.agreement, measured.metric, measured.loss, errors, verdict=verdict
     )
@@ -116,6 +117,10 @@ def _percent(measured: Measured) -> tuple[float, float] | None:
     return None if metric is None or metric.name != "accuracy" else (metric.original, metric.decoded)
 
 
+def _samples(measured: Measured) -> int | None:
+    return None if measured.metric is None else measured.metric.samples
+
+
 def _accuracy(measured: Measured) -> Accuracy:
     """Return the accuracies in percent, if accuracy is the metric; without tuning all but the original's are equal."""
     percent = _percent(measured)
@@ -138,6 +143,6 @@ def point_of(measured: Measured) -> dict[str, Any]:
     """Return one level's measurements as a metadata entry; accuracy is in percent, if it is the metric."""
     figures = _figures(measured, CompressConfig())
     figures.pop("accuracy", None)
-    figures |= judge(measured.agreement, {}, _percent(measured)).to_json()
+    figures |= judge(measured.agreement, {}, _percent(measured), samples=_samples(measured)).to_json()
     accuracy = _accuracy(measured).decoded
     return figures if accuracy is None else figures | {"accuracy": accuracy}

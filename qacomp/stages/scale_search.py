@@ -131,15 +131,21 @@ def made_for_quality(scaled: Scaled, config: CompressConfig, run: Run) -> Made:
     if config.quality == "small" or config.prune.chosen:
         scale = _base_or(scale, scaled, lambda: log.distance(1.0) <= DISTANCES[quality_word(config)])
         return replace(scaled.made(scale), search=log.chosen(scale))
-    found, verdict = _first_good(log, scale), None
+    found = _first_good(log, scale)
     if found is not None:
         found = _base_or(found, scaled, lambda: log.validated(1.0).good)
-        made = scaled.made(found)
-        verdict = made.measured.verdict
-        if verdict.word in (GOOD, UNMEASURED):
-            return replace(made, search=log.chosen(found))
-        # good where samples decide alone: those that are reported decide no step
-    verdict = verdict or log.validated(log.finest_validated).verdict
+        again = 2 if log.validated(found).of_few else 0
+        for scale in accumulate([_FINER] * again, mul, initial=found):
+            made = scaled.made(scale)
+            verdict = made.measured.verdict
+            if verdict.word in (GOOD, UNMEASURED):
+                return replace(made, search=log.chosen(scale))
+        # by labels the samples that are reported decide no step; by outputs, where there are few of both, they may
+        raise TargetNotReachedError(
+            f"--quality {quality_word(config)}: good where samples decide, but on those that are reported: {verdict}; "
+            "give more labelled samples, or --quality small"
+        )
+    verdict = log.validated(log.finest_validated).verdict
     raise TargetNotReachedError(
         f"--quality {quality_word(config)}: the finest steps that were tried still give: {verdict}; give --quality "
         "small, or --calibration with inputs of your own"

@@ -50,7 +50,8 @@ def validated_network(job: Job, shared: nn.Module) -> Validation:
             return Validation(Verdict(BROKEN, (str(error),)), -1.0, nothing, text, True, data.test_count)
     agreement = compare(before.runs, after.runs, text, batch=before.count)
     values = before.value(task.metric), after.value(task.metric)
-    verdict = judge(None, {}, values) if task.metric.percent else judge(agreement, {})
+    percent = values if task.metric.percent else None
+    verdict = judge(agreement, {}, percent, samples=before.count)
     loss = loss_between(before, after, task.metric, values)
     return Validation(verdict, agreement.cosine, loss, text, True, data.test_count)
 

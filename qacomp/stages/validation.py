@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from qacomp.evaluation.paired import Loss
-from qacomp.evaluation.verdict import GOOD, LARGEST_DROP, UNMEASURED, Verdict, stated_verdict
+from qacomp.evaluation.verdict import GOOD, LARGEST_DROP, UNMEASURED, Verdict, few, stated_verdict
 from qacomp.stages.journal import real, text, whole
 from qacomp.stages.made import Made
 
@@ -45,9 +45,14 @@ class Validation:
         return cls(verdict, agreement, loss, text(value["inputs"]), apart, whole(value["reported"]), far)
 
     @property
+    def of_few(self) -> bool:
+        """Return whether too few samples decide to tell a loss of accuracy."""
+        return self.loss is not None and few(self.loss.samples)
+
+    @property
     def good(self) -> bool:
-        """Return whether the model may be taken: by its loss of accuracy, else by its verdict."""
-        if self.loss is not None and self.loss.metric == "accuracy":
+        """Return whether the model may be taken: by its loss of accuracy, on enough samples, else by its verdict."""
+        if self.loss is not None and self.loss.metric == "accuracy" and not self.of_few:
             return self.loss.lost <= _DROP
         return self.verdict.word in (GOOD, UNMEASURED)
 

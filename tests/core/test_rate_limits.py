@@ -15,14 +15,17 @@ from torch import nn
 import qacomp
 from qacomp.datasets import load_dataset
 from qacomp.errors import ConfigError, DataError, TargetNotReachedError
+from qacomp.evaluation.accuracy import onnx_logits, topk_accuracy
 from qacomp.evaluation.held_outputs import HeldOutputs, loss_between
 from qacomp.evaluation.metric import metric_of
 from qacomp.evaluation.metrics import Measure
 from qacomp.evaluation.paired import paired_loss
+from qacomp.evaluation.verdict import BROKEN, DOUBTFUL, GOOD, GOOD_CENTRED, LARGEST_DROP, judge
 from qacomp.gating.release import stated_figure
 from qacomp.models import model_info
 from qacomp.options.config import CompressConfig
 from qacomp.options.needs import limited, rate_aware
+from qacomp.runtime.agreement import Agreement, compare
 
 FAST: dict[str, Any] = {"preprocess": PREPROCESS, "tune_epochs": 0, "sharing": "rate:tuned=false"}
 
@@ -36,6 +39,10 @@ def scores(rows: int, classes: int = 4) -> tuple[NDArray[Any], NDArray[Any]]:
     """Random scores, and the labels that they name."""
     found = np.random.default_rng(0).normal(size=(rows, classes)).astype(np.float32)
     return found, found.argmax(1)
+
+
+def agreement_of(before: NDArray[Any], after: NDArray[Any]) -> Agreement:
+    return compare([{"y": before}], [{"y": after}], "scores", batch=len(before))
 
 
 def test_only_rows_that_change_are_noise() -> None:
@@ -139,6 +146,55 @@ def test_what_decides_is_not_reported(network: nn.Module) -> None:
     own = qacomp.compress(model, "digits", max_drop=1.0, preprocess=PREPROCESS)  # its own validation split
     assert own.metric is not None and own.metric.samples == len(data.test)
     assert own.rate_search is not None and f"{len(data.val)} samples" in own.rate_search.limits[0].inputs
+
+
+def test_other_samples_may_say_no(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples that are reported choose no steps: where they say no, there is no file."""
+    images = load_dataset("digits").train
+    arrays = {"x": model_info("lenet300").preprocessing.apply(images.x[:600]), "y": images.y[:600]}
+    monkeypatch.setattr("qacomp.stages.validation._DROP", 100.0)
+    with pytest.raises(TargetNotReachedError, match=r"good where samples decide, but .* give more labelled samples"):
+        qacomp.compress(classifier(network), arrays)
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 60), (200, 75), (200, 100), (400, 100)])
+def test_few_labels_do_not_hide_a_loss(network: nn.Module, first: int, count: int) -> None:
+    """A third of so few images decides. By their labels alone these took steps that lose up to 13 points elsewhere."""
+    model, data = classifier(network), load_dataset("digits")
+    images = model_info("lenet300").preprocessing.apply(data.train.x)
+    part = slice(first, first + count)
+    made = qacomp.compress(model, {"x": images[part], "y": data.train.y[part]})
+    assert made.verdict.word == GOOD and not made.missed and f"{count - count // 3} samples only" in str(made.verdict)
+    other, labels = images[600:], data.train.y[600:]
+    files = (model, qacomp.decode(made, to="onnx"))
+    before, after = (topk_accuracy(onnx_logits(m.SerializeToString(), other), labels, 1) for m in files)
+    assert before - after <= LARGEST_DROP / 2
+
+
+def test_a_network_is_judged_by_its_outputs_on_few_labels(network: nn.Module, tmp_path: Path) -> None:
+    data = load_dataset("digits")
+    splits = {"train": data.train, "val": data.val.take(np.arange(50)), "test": data.test.take(np.arange(60))}
+    arrays = {f"{p}_{n}": getattr(s, p) for n, s in splits.items() for p in "xy"}
+    np.savez(tmp_path / "few.npz", **arrays)
+    made = qacomp.compress(network, f"npz:{tmp_path / 'few.npz'}", preprocess=PREPROCESS, tune_epochs=0)
+    assert made.verdict.word == GOOD and "on 60 samples only" in str(made.verdict) and made.agreement is not None
+    assert made.agreement.centred is not None and made.agreement.centred >= GOOD_CENTRED
+    again = qacomp.decode(made, tmp_path / "m.onnx")
+    assert again.verdict == made.verdict
+
+
+@pytest.mark.parametrize(
+    ("found", "samples", "word"),
+    [(99.0, 199, DOUBTFUL), (99.0, 200, GOOD), (97.9, 40, DOUBTFUL), (97.9, None, DOUBTFUL), (80.0, 100, BROKEN)],
+)
+def test_few_samples_leave_the_verdict_to_the_outputs(found: float, samples: int | None, word: str) -> None:
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=(64, 10)).astype(np.float32)
+    doubtful = agreement_of(before, before + 0.3 * rng.normal(size=before.shape).astype(np.float32))
+    same = agreement_of(before, before)
+    assert judge(doubtful, {}, (100.0, found), samples=samples).word == word
+    assert judge(same, {}, (100.0, 97.5), samples=40).word == GOOD  # one of 40
+    assert judge(None, {}, (100.0, 97.5), samples=40).word == DOUBTFUL  # nothing else was measured
 
 
 def test_bare_tensors_agree_by_their_own_errors() -> None:
