@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from qacomp.plain_text import printable
 from qacomp.rate.equal_bits import bits_at, step_of_bits
 from qacomp.rate.kept import Kept, not_kept
 from qacomp.rate.rows import PARTS
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import Distance, WeightOnGrid
+
+_NAMED, _LONGEST_NAME = 3, 80  # weights that a note names, and characters of a name
 
 
 def guarded(
@@ -68,9 +71,12 @@ def both_ways_or_inputs(sharing: RateSharing, elsewhere: Distance, note: Callabl
 
 
 def tell_of_outputs(sharing: RateSharing, note: Callable[[str], None]) -> None:
-    """Note how many weights are compensated along outputs too, if any is."""
+    """Note how many weights are compensated along outputs too, if any is, and which ones aren't."""
     if (both := sharing.both_ways) > 0:
-        note(f"{both} of {len(sharing.weights)} weights: rounding errors compensate each other along outputs too")
+        others = [name for name, w in sharing.weights.items() if w.factor is None or w.factor.outputs is None]
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        told = f"; not {', '.join(printable(name, _LONGEST_NAME) for name in others[:_NAMED])}{more}" if others else ""
+        note(f"{both} of {len(sharing.weights)} weights: rounding errors compensate each other along outputs too{told}")
 
 
 def _ways(weight: WeightOnGrid) -> list[WeightOnGrid]:

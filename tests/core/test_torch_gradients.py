@@ -1,5 +1,6 @@
 """Moments of gradients at the outputs of a PyTorch network's layers, and what they gain."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from qacomp.calibration.layer_inputs import grouped_outputs
 from qacomp.calibration.torch_gradients import gradient_moments
 from qacomp.calibration.torch_model import TorchCalibration
 from qacomp.rate.compensation import factorized
-from qacomp.rate.guard import both_ways_or_inputs
+from qacomp.rate.guard import both_ways_or_inputs, tell_of_outputs
 from qacomp.rate.sharing import RateSharing
 from qacomp.rate.steps import WeightOnGrid
 
@@ -128,6 +129,17 @@ def test_outputs_move_less_and_other_inputs_decide() -> None:
     assert both_ways_or_inputs(both, calibration.distance_elsewhere, notes.append) is both
     assert notes[1:] == ["3 of 3 weights: rounding errors compensate each other along outputs too"]
     assert both_ways_or_inputs(one, calibration.distance_elsewhere, notes.append) is one and len(notes) == 2
+
+
+def test_a_note_names_the_weights_that_outputs_do_not_compensate() -> None:
+    both = sharing_of(TorchCalibration(wide(), torch.randn(256, 40), "noise", 0), wide())
+    alone = {f"{i}\x1b.weight": replace(both.weights["0.weight"], factor=None) for i in range(5)}
+    notes: list[str] = []
+    tell_of_outputs(replace(both, weights={**both.weights, **alone}), notes.append)
+    tell_of_outputs(replace(both, weights=alone), notes.append)
+    tell_of_outputs(replace(both, weights={**both.weights, **dict(list(alone.items())[:1])}), notes.append)
+    start = "weights: rounding errors compensate each other along outputs too; not 0\\x1b.weight"
+    assert notes == [f"3 of 8 {start}, 1\\x1b.weight, 2\\x1b.weight and 2 more", f"3 of 4 {start}"]
 
 
 def test_other_inputs_are_the_last_ones() -> None:
