@@ -23,9 +23,8 @@ from qacomp.stages.made import Made
 from qacomp.stages.network_on_grids import NetworkOnGrids
 from qacomp.stages.rounded_to_size import TrainedOnGrids, rounded_to_size
 from qacomp.stages.scale_search import Asked, made_for_quality, made_for_size
-from qacomp.training.course import Unlabelled
 from qacomp.training.loop import DivergedError
-from qacomp.training.towards_original import GridStart, ImitationSetup, train_towards
+from qacomp.training.unlabelled import GridStart, UnlabelledSetup, train_unlabelled
 
 _OF_UNTRAINED = 0.85  # bytes of the weights with --quality, relative to those that it takes without training
 _BATCH = 128
@@ -71,7 +70,13 @@ def _trained(task: NetworkOnGrids, scale: float, goal: int, asked: Asked) -> Mad
     """Return the network trained from its compensated weights at a scale; None if nothing could be trained."""
     job, sharing, inputs = task.job, task.found.sharing, task.found.training
     assert inputs is not None
-    starts = grid_starts(task, scale)
+    items = {name: item.value for name, item in task.at(scale).items()}
+    integers = {name: q for name, q in sharing.integers(scale).items() if isinstance(items[name], SharedTensor)}
+    starts = {
+        name: GridStart(sharing.step(name, scale), q)
+        for name, q in integers.items()
+        if distinct(q)[0].size <= MOST_VALUES
+    }
     if not starts:
         return None
 
@@ -80,26 +85,15 @@ def _trained(task: NetworkOnGrids, scale: float, goal: int, asked: Asked) -> Mad
 
     model = copied(job.model)
     device = next(model.parameters()).device
-    course = Unlabelled(inputs.to(device), job.config.batch_size, job.config.seed)
-    setup = ImitationSetup(job.original, course, job.config, job.run.progress, job.store, job.zeros)
+    setup = UnlabelledSetup(job.original, inputs.to(device), job.config, job.run.progress, job.store, job.zeros)
     try:
         with job.run.stage("fine-tune"):
-            trained, records = train_towards(model, starts, goal, coder, setup)
+            trained, records = train_unlabelled(model, starts, goal, coder, setup)
         on_grids = TrainedOnGrids(model, trained, scale)
         return rounded_to_size(replace(task, job=job.told(records)), on_grids, asked)[0]
     except (DivergedError, TargetNotReachedError) as error:
         job.run.note(f"{error}; the untrained network is kept")
         return None
-
-
-def grid_starts(task: NetworkOnGrids, scale: float) -> dict[str, GridStart]:
-    """Return where the training of each weight starts: at its compensated integers at a scale."""
-    sharing, items = task.found.sharing, {name: item.value for name, item in task.at(scale).items()}
-    return {
-        name: GridStart(sharing.step(name, scale), q)
-        for name, q in sharing.integers(scale).items()
-        if isinstance(items[name], SharedTensor) and distinct(q)[0].size <= MOST_VALUES
-    }
 
 
 def _distance(task: NetworkOnGrids, made: Made) -> float:

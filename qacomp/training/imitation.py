@@ -25,28 +25,19 @@ class Imitation:
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the distance on inputs (N, ...): of the outputs, plus the mean relative squared error of the norms."""
-        found, wanted, error = self.run(x)
-        return output_loss(found, wanted) + error
-
-    def run(self, x: Tensor) -> tuple[Any, Any, Tensor]:
-        """Return what both networks put out, the model's first, and the mean relative squared error of the norms."""
         (original, model), (wanted, found) = self._networks, self._found
         wanted.clear()
         found.clear()
         with torch.no_grad():
             target = original(x)
-        outputs = model(x)
-        errors = [_relative(found[n].float(), y.float()) for n, y in wanted.items() if n in found]
-        return outputs, target, torch.stack(errors).mean() if errors else torch.zeros((), device=x.device)
+        loss = output_loss(model(x), target)
+        errors = [((found[n] - y) ** 2).mean() / y.var().clamp_min(_LEAST) for n, y in wanted.items() if n in found]
+        return loss + torch.stack(errors).mean() if errors else loss
 
     def end(self) -> None:
         """Remove the hooks from both networks."""
         for hook in self._hooks:
             hook.remove()
-
-
-def _relative(found: Tensor, wanted: Tensor) -> Tensor:
-    return ((found - wanted) ** 2).mean() / wanted.var().clamp_min(_LEAST)
 
 
 def _keeper(found: dict[int, Tensor], number: int) -> Any:

@@ -30,12 +30,11 @@ from qacomp.stages import network_by_rate, network_calibration
 from qacomp.stages import train_unlabelled as stage
 from qacomp.stages.made import Measurements
 from qacomp.stages.network_on_grids import NetworkOnGrids
-from qacomp.training.course import Unlabelled
 from qacomp.training.fine_tune_rate import OnGrid
 from qacomp.training.rate_model import code_length
 from qacomp.training.resume import ResumeStore
-from qacomp.training.towards_original import GridStart, ImitationSetup
-from qacomp.training.towards_original import train_towards as train
+from qacomp.training.unlabelled import GridStart, UnlabelledSetup
+from qacomp.training.unlabelled import train_unlabelled as train
 
 NAMES = ("0.weight", "3.weight", "8.weight")
 STEP = 0.15
@@ -74,8 +73,7 @@ def trained(original: nn.Module, epochs: int, store: ResumeStore | None = None) 
     config = CompressConfig(sharing=MethodChoice("rate"), epochs=epochs, batch_size=16, seed=1)
     model, starts = copied(original), plain(original)
     goal = entropy({name: start.integers for name, start in starts.items()})
-    course = Unlabelled(inputs(128, 1), config.batch_size, config.seed)
-    setup = ImitationSetup(original, course, config, SilentProgress(), store)
+    setup = UnlabelledSetup(original, inputs(128, 1), config, SilentProgress(), store)
     found, _ = train(model, starts, goal, entropy, setup)
     return model, found
 

@@ -1,10 +1,11 @@
-"""Train a network whose weights are rounded to grids towards the original, with labels or without.
+"""Train a network whose weights are rounded to grids towards the original's outputs, on inputs without labels.
 
 Training starts from compensated integers. The loss is the distance of the outputs, and of what batch norms put out, so
 that a few inputs say much about each weight; the running statistics of norms are held. Weights take the bytes that they
-may, by dead zones and a price on bits (see `rate_objective`). What is learned from, and by which loss, is a `Course`.
+may, by dead zones and a price on bits (see `rate_objective`).
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qacomp.batches.examples import epoch_seed
+from qacomp.calibration.tuning import varied
 from qacomp.options.config import CompressConfig
 from qacomp.progress import Progress, Task
-from qacomp.training.course import Course
 from qacomp.training.dead_zones import Coder
 from qacomp.training.descent import Rates
 from qacomp.training.fine_tune_rate import OnGrid
@@ -47,23 +49,23 @@ class GridStart:
 
 
 @dataclass(frozen=True)
-class ImitationSetup:
-    """What training towards the original needs beside the network.
+class UnlabelledSetup:
+    """What training without labels needs beside the network.
 
-    original: the network as it came, in evaluation mode; course: batches and loss; config: settings without None;
-    store: where the state is saved for resuming; zeros: the weights that stay zero.
+    original: the network as it came, in evaluation mode; inputs: (N, ...), on its device; config: settings without
+    None; store: where the state is saved for resuming; zeros: the weights that stay zero.
     """
 
     original: nn.Module
-    course: Course
+    inputs: Tensor
     config: CompressConfig
     progress: Progress
     store: ResumeStore | None = None
     zeros: Zeros = NO_ZEROS
 
 
-def train_towards(
-    model: nn.Module, starts: Mapping[str, GridStart], goal: float, coder: Coder, setup: ImitationSetup
+def train_unlabelled(
+    model: nn.Module, starts: Mapping[str, GridStart], goal: float, coder: Coder, setup: UnlabelledSetup
 ) -> tuple[dict[str, OnGrid], list[EpochRecord]]:
     """Train the weights that `starts` names, rounded to multiples of their steps, and all vectors, in place.
 
@@ -78,20 +80,20 @@ class _Training:
     """The network, its optimizer and the rate, and the records of the epochs that are done."""
 
     def __init__(
-        self, model: nn.Module, starts: Mapping[str, GridStart], goal: float, coder: Coder, setup: ImitationSetup
+        self, model: nn.Module, starts: Mapping[str, GridStart], goal: float, coder: Coder, setup: UnlabelledSetup
     ) -> None:
         self.model, self.names, self.setup = model.eval(), list(starts), setup
         for name, start in starts.items():
             _place(model, name, start)
-        device = next(model.parameters()).device
+        device = setup.inputs.device
         tensors = {name: TensorRate(rounding_of(model, name).dead).to(device) for name in starts}
         self.imitation = Imitation(setup.original, model)
-        self.course = setup.course
+        self.batch = min(setup.config.batch_size, len(setup.inputs))
         self.objective = replace(RateObjective.of(Objective(), tensors, goal, coder), price=self._price(goal))
         self.optimizer = torch.optim.Adam(_groups(model, starts))
         setup.zeros.keep_zero(model, self.optimizer)
         epochs = setup.config.epochs or 0
-        self.steps = self.course.steps  # in one epoch
+        self.steps = len(setup.inputs) // self.batch  # in one epoch
         self.total = self.steps * epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, Rates(self.total))
         self.parts: dict[str, Any] = {
@@ -101,7 +103,7 @@ class _Training:
             "rate": self.objective.modules(),
         }
         self.records: list[EpochRecord] = []
-        self.digest = self.course.digest()
+        self.digest = hashlib.sha256(setup.inputs.cpu().numpy().tobytes()).hexdigest()
 
     def run(self) -> tuple[dict[str, OnGrid], list[EpochRecord]]:
         """Train the epochs that aren't done yet; return the shadow weights and the records of all epochs."""
@@ -114,7 +116,6 @@ class _Training:
             for epoch in range(len(self.records), epochs):
                 self.records.append(self._epoch(epoch, task))
                 task.describe(f"epoch {epoch + 1}/{epochs}, loss {self.records[-1].loss:.4f}")
-                self.course.watch(epoch + 1, self.model)
                 if store:
                     store.save(_STAGE, self._state(), last=epoch + 1 == epochs)
         self.imitation.end()
@@ -123,24 +124,28 @@ class _Training:
     def _price(self, goal: float) -> float:
         """Return the price of all bits together, in units of the loss: what they are worth at the start."""
         with torch.no_grad():
-            loss = float(self.course.loss(self.imitation, *next(iter(self.course.batches(_STAGE, 0)))))
+            loss = float(self.imitation.loss(self.setup.inputs[: self.batch]))
         weights = sum(shadow_weight(self.model, name).numel() for name in self.names)
         return _WORTH * loss * 8 * goal / weights
 
     def _epoch(self, epoch: int, task: Task) -> EpochRecord:
-        sums = np.zeros(2)
-        for step, (x, y) in enumerate(self.course.batches(_STAGE, epoch)):
-            found = self._step(x, y, (epoch * self.steps + step) / self.total)
+        setup, sums = self.setup, np.zeros(2)
+        rng = np.random.default_rng(epoch_seed(setup.config.seed, _STAGE, epoch))
+        generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
+        order = torch.from_numpy(rng.permutation(len(setup.inputs))).to(setup.inputs.device)
+        for step in range(self.steps):
+            chosen = setup.inputs[order[step * self.batch : (step + 1) * self.batch]]
+            found = self._step(varied(chosen, generator), (epoch * self.steps + step) / self.total)
             if not math.isfinite(found[0]):
                 raise DivergedError(f"{_STAGE}: the loss became {found[0]} in epoch {epoch + 1}")
             sums += found
             task.advance()
         loss, penalty = (sums / self.steps).tolist()
-        return EpochRecord(_STAGE, epoch + 1, loss, penalty, self.course.accuracy(self.model.eval()))
+        return EpochRecord(_STAGE, epoch + 1, loss, penalty, None)
 
-    def _step(self, x: Tensor, y: Any, progress: float) -> tuple[float, float]:
+    def _step(self, x: Tensor, progress: float) -> tuple[float, float]:
         """Take one step; return the loss and the price of bits. progress: fraction of the steps done so far."""
-        loss = self.course.loss(self.imitation, x, y)
+        loss = self.imitation.loss(x)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         found = float(loss.detach())
