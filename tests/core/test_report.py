@@ -71,6 +71,7 @@ def test_everything_is_on_the_page(result: Any, page: Path) -> None:
         "sizes",
         "accuracy",
         "verdict",
+        "agreement",
         "layers",
         "weights",
         "training",
@@ -117,7 +118,7 @@ def test_a_container_alone_has_a_report(page: Path, result: Any, tmp_path: Path)
     saved = result.save(tmp_path / "net.qac")
     text = write_report(tmp_path / "r.html", saved, measure=False).read_text(encoding="utf-8")
     ids = [attributes["id"] for tag, attributes in Outline(text).tags if tag == "section"]
-    assert ids == ["sizes", "accuracy", "verdict", "layers", "weights", "provenance"]
+    assert ids == ["sizes", "accuracy", "verdict", "agreement", "layers", "weights", "provenance"]
     with pytest.raises(OutputNotWritableError):
         write_report(tmp_path / "absent" / "r.html", saved, measure=False)
 

@@ -2,7 +2,7 @@
 
 Floating-point sums differ between processors and versions of libraries, so a record counts where it was made: on
 another machine the tests skip. `QACOMP_RECORD_DIGESTS=1 pytest tests/digests` records anew; a change that moves code
-alone must not need it. Where a setting got another name since a machine recorded, graph and tensors alone count there.
+alone must not need it. Where metadata changed since a machine recorded, graph and tensors alone count there.
 """
 
 import hashlib
