@@ -33,7 +33,7 @@ from qacomp.training.parametrizations.shared import share_weight, shared_tensor
 _CALIBRATED, _MEASURED = 512, 2000  # images
 _SCALES = (0.05, 0.06, 0.07, 0.08, 0.09)
 _TUNED = {"uniform": (0.06, 0.08), "trellis": (0.08,)}  # the error of the trellis lies between those of the grids
-_Error = Callable[[dict[str, NDArray[Any]]], float]
+Error = Callable[[dict[str, NDArray[Any]]], float]
 
 
 def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
@@ -51,12 +51,12 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
     moments = TorchCalibration(model, images[:_CALIBRATED], "", 0).moments(
         {name: w.shape for name, w in weights.items()}, lambda: None
     )
-    error = _error_of(model, images[_CALIBRATED:])
+    error = error_of(model, images[_CALIBRATED:])
     on_grid = {
         name: WeightOnGrid(weight, moments[name].view, factorized(moments[name].values))
         for name, weight in weights.items()
     }
-    steps = _steps(model, list(weights), images[:128])
+    steps = gradient_steps(model, list(weights), images[:128])
     uniform = RateSharing(on_grid, steps, {name: w.dtype for name, w in weights.items()}, "fp16", {})
     ways = {"uniform": uniform, "trellis": uniform.on_trellis()}
     rows: dict[str, dict[str, list[float]]] = {}
@@ -64,7 +64,7 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
         for kind, sharing in ways.items():
             start = process_time()
             items = sharing.at(scale)
-            told = {"seconds": process_time() - start, **_measured(items, error)}
+            told = {"seconds": process_time() - start, **measured(items, error)}
             for key, value in told.items():
                 rows.setdefault(kind, {}).setdefault(key, []).append(value)
     for kind, sharing in ways.items():
@@ -77,16 +77,16 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
     slower = sum(rows["trellis"]["seconds"]) / sum(rows["uniform"]["seconds"])
     scales = {kind: _TUNED.get(kind.removesuffix(", tuned"), ()) if "tuned" in kind else _SCALES for kind in rows}
     described = [Row(kind, f"ResNet-20, {kind}", {"scales": scales[kind]}, dict(found)) for kind, found in rows.items()]
-    saved = _saved(rows["uniform, tuned"], rows["trellis, tuned"])
+    saved = bytes_saved(rows["uniform, tuned"], rows["trellis, tuned"])
     return described, {
-        "trellis_saves_bytes": Headline(_saved(rows["uniform"], rows["trellis"]), "%", "> 4", note),
+        "trellis_saves_bytes": Headline(bytes_saved(rows["uniform"], rows["trellis"]), "%", "> 4", note),
         "trellis_saves_bytes_tuned": Headline(saved, "%", "> 4", after),
         "trellis_rounding_slower": Headline(slower, "x", "reported", "CPU seconds of rounding, beside uniform grids"),
     }
 
 
 def _tuned(
-    model: torch.nn.Module, items: dict[str, Packed], images: torch.Tensor, error: _Error, seeds: int
+    model: torch.nn.Module, items: dict[str, Packed], images: torch.Tensor, error: Error, seeds: int
 ) -> dict[str, float]:
     """Return bytes and error as `_measured` does, after tuning on the calibration images; means over the seeds."""
     found = []
@@ -112,7 +112,7 @@ def _repacked(shared: SharedTensor) -> Packed:
     return in_own_dtype(shared, np.dtype(np.float32), "fp16", shared.blocks is None)
 
 
-def _steps(model: torch.nn.Module, names: list[str], images: torch.Tensor) -> dict[str, float]:
+def gradient_steps(model: torch.nn.Module, names: list[str], images: torch.Tensor) -> dict[str, float]:
     """Return steps ∝ (mean squared gradient)^−½, labels drawn from the network itself; their geometric mean is 1."""
     generator, squares = torch.Generator().manual_seed(0), dict.fromkeys(names, 0.0)
     for image in images.split(1):
@@ -128,7 +128,7 @@ def _steps(model: torch.nn.Module, names: list[str], images: torch.Tensor) -> di
     return {name: float(np.exp(value - np.mean(list(logs.values())))) for name, value in logs.items()}
 
 
-def _error_of(model: torch.nn.Module, images: torch.Tensor) -> _Error:
+def error_of(model: torch.nn.Module, images: torch.Tensor) -> Error:
     """Return what computes the mean KL divergence of the outputs with other weights from the original's, in nats."""
 
     def outputs(changed: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -145,7 +145,7 @@ def _error_of(model: torch.nn.Module, images: torch.Tensor) -> _Error:
     return error
 
 
-def _measured(items: dict[str, Packed], error: _Error) -> dict[str, float]:
+def measured(items: dict[str, Packed], error: Error) -> dict[str, float]:
     """Return the bytes of a file of all weights, and the error of the network with them."""
     return {
         "bytes": tensor_bytes(items, CompressConfig()),
@@ -153,9 +153,9 @@ def _measured(items: dict[str, Packed], error: _Error) -> dict[str, float]:
     }
 
 
-def _saved(uniform: dict[str, list[float]], trellis: dict[str, list[float]]) -> float:
-    """Return the percentage of bytes saved, over the trellis' points whose error lies between those of the grids."""
-    kl, size = np.log(uniform["kl"]), np.log(uniform["bytes"])
-    inside = [i for i, k in enumerate(trellis["kl"]) if min(uniform["kl"]) <= k <= max(uniform["kl"])]
-    equal = [float(np.exp(np.interp(np.log(trellis["kl"][i]), kl, size))) for i in inside]
-    return float(np.mean([100 * (1 - trellis["bytes"][i] / e) for i, e in zip(inside, equal, strict=True)]))
+def bytes_saved(usual: dict[str, list[float]], better: dict[str, list[float]]) -> float:
+    """Return the percentage of bytes saved, over the better way's points whose error lies between the usual ones'."""
+    kl, size = np.log(usual["kl"]), np.log(usual["bytes"])
+    inside = [i for i, k in enumerate(better["kl"]) if min(usual["kl"]) <= k <= max(usual["kl"])]
+    equal = [float(np.exp(np.interp(np.log(better["kl"][i]), kl, size))) for i in inside]
+    return float(np.mean([100 * (1 - better["bytes"][i] / e) for i, e in zip(inside, equal, strict=True)]))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qacomp.calibration.block_model import BlockModel
+from qacomp.calibration.halved_moment import HalvedMoment
 from qacomp.calibration.layer_inputs import rows_as_columns, second_moment, serving_rows
 from qacomp.calibration.plain_products import PlainProducts, plain_weights
 from qacomp.calibration.stored_state import MadeOf
@@ -25,15 +26,16 @@ FEWEST = 128
 
 @dataclass
 class _InputSum:
-    """Hold Σ x xᵀ, (n, n) float64, and how many x were added; sent: those of them that the router sent here."""
+    """Hold Σ x xᵀ; calls: how often x were added; sent: those of them that the router sent here."""
 
-    total: Tensor | None = None
-    count: int = 0
+    total: HalvedMoment = field(default_factory=HalvedMoment)
+    calls: int = 0
     sent: int = 0
 
     def add(self, moment: Tensor, count: int, *, sent: bool) -> None:
-        self.total = moment if self.total is None else self.total + moment
-        self.count += count
+        """Add Σ x xᵀ (1, n, n) over the tokens of a run."""
+        self.total.add(moment, count, self.calls)
+        self.calls += 1
         self.sent += count if sent else 0
 
 
@@ -71,7 +73,7 @@ def portions(names: Mapping[str, tuple[int, ...]], model: BlockModel, place: int
             shape = tuple(getattr(*held).shape)
             side = max((n for n in shape[-2:] if n <= _MOST_INPUTS), default=0)
             experts = shape[0] if len(shape) == 3 else 1
-            taken, most = taken + 8 * side**2 * experts, max(most, experts)
+            taken, most = taken + 2 * 8 * side**2 * experts, max(most, experts)  # two halves of float64
     count = min(-(-taken // _MOST_BYTES), most)
     return [Portion(number, count) for number in range(count)] or [Portion()]
 
@@ -148,9 +150,9 @@ class MomentSums:
         """Return the mean over all positions that were taken; a table that is read by row too serves both uses."""
         found = {}
         for name, one in self._sums.items():
-            mean = _mean(one)
-            mean = serving_rows(mean) if name in self._embedded else mean
-            found[name] = Moment(self._views[name], mean.numpy()[None])
+            if (mean := one.total.mean()) is not None:
+                mean = serving_rows(mean) if name in self._embedded else mean
+                found[name] = Moment(self._views[name], mean.numpy())
         for held in self._experts.values():
             found |= self._of_experts(held)
         return found
@@ -159,9 +161,10 @@ class MomentSums:
         major = output_major if held.outputs_first else input_major
         if not held.stored.stacked:
             (name,) = held.stored.names
-            if name not in self._names or any(one.total is None for one in held.sums):
+            means = [mean for one in held.sums if (mean := one.total.mean()) is not None]
+            if name not in self._names or len(means) < len(held.sums):
                 return {}
-            values = torch.stack([_mean(one) for one in held.sums]).numpy()
+            values = torch.cat(means).numpy()
             if len(self._names[name]) == 2:
                 return {name: Moment(major(held.shape[1:]), values)}
             experts, first, second = held.shape
@@ -175,9 +178,9 @@ class MomentSums:
             return {}  # the parts lie along the inputs
         found = {}
         for expert, one in enumerate(held.sums):
-            if one.total is None:
+            if (mean := one.total.mean()) is None:
                 continue
-            values = _mean(one).numpy()[None]
+            values = mean.numpy()
             for part in held.stored.parts:
                 if (name := part[expert]) in self._names and len(self._names[name]) == 2:
                     found[name] = Moment(major(self._names[name]), values)
@@ -214,15 +217,10 @@ class MomentSums:
     def _add(self, one: _InputSum, given: Tensor) -> None:
         if given.numel():
             taken = rows_as_columns(given.detach().float(), self._pick)
-            one.add(second_moment(taken)[0], taken.shape[2], sent=self._sent)
+            one.add(second_moment(taken), taken.shape[2], sent=self._sent)
 
     def _pick(self, count: int) -> Tensor | None:
         return torch.from_numpy(self._rng.integers(0, count, self._most)) if count > self._most else None
-
-
-def _mean(one: _InputSum) -> Tensor:
-    assert one.total is not None
-    return one.total / max(1, one.count)
 
 
 def _sends(experts: Sequence[int]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
+from qacomp.calibration.halved_moment import HalvedMoment
 from qacomp.calibration.layer_inputs import second_moment
 from qacomp.calibration.operator_inputs import operator_columns, operator_view
 from qacomp.calibration.placement import places_read
@@ -29,21 +30,19 @@ class _Sum:
     def __init__(self, shape: tuple[int, ...], view: View) -> None:
         self.shape, self.view = shape, view
         self.taps: list[Tap] = []
-        self._total: Tensor | None = None
-        self._count = 0
+        self._sum = HalvedMoment()
 
-    def add(self, tap: Tap, data: Sequence[NDArray[Any]], pick: Pick) -> None:
-        """Add what one operator read in one run; nothing where it didn't run, or where values are no numbers."""
+    def add(self, tap: Tap, data: Sequence[NDArray[Any]], pick: Pick, run: int) -> None:
+        """Add what one operator read in a run; nothing where it didn't run, or where values are no numbers."""
         taken = operator_columns(tap, self.shape, data, pick)
         if taken is None or not bool(torch.isfinite(taken).all()):
             return
-        moment = second_moment(taken)
-        self._total = moment if self._total is None else self._total + moment
-        self._count += taken.shape[2]
+        self._sum.add(second_moment(taken), taken.shape[2], run)
 
     def moment(self) -> Moment | None:
         """Return the mean over all positions, None where there was none."""
-        return None if self._total is None else Moment(self.view, (self._total / self._count).numpy())
+        mean = self._sum.mean()
+        return None if mean is None else Moment(self.view, mean.numpy())
 
 
 def operator_moments(
@@ -70,7 +69,7 @@ def operator_moments(
         for number, known in enumerate(sums.values()):
             pick = _picker(np.random.default_rng([seed, run, number]), most)
             for tap in known.taps:
-                known.add(tap, [found[name] for name in tap.data], pick)
+                known.add(tap, [found[name] for name in tap.data], pick, run)
         advance()
     moments = {weight: known.moment() for weight, known in sums.items()}
     return {weight: moment for weight, moment in moments.items() if moment is not None}

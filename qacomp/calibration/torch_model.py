@@ -14,6 +14,7 @@ from torch.func import functional_call
 from qacomp.batches.feed import Feed, arguments, called, count_of, rows_of, tensors_of
 from qacomp.batches.outputs import flat_outputs
 from qacomp.calibration.gradient_moments import MOST_VALUES, MOST_WEIGHTS, PASSES
+from qacomp.calibration.halved_moment import HalvedMoment
 from qacomp.calibration.layer_inputs import columns, second_moment, serving_rows, view_of
 from qacomp.calibration.torch_gradients import gradient_moments, runs_backwards
 from qacomp.errors import DataError
@@ -81,8 +82,7 @@ class TorchCalibration:
         A weight that an embedding reads too serves both; one that another module reads too has no moment. Of a network
         that isn't too large, those of gradients at the outputs too, where one module alone reads a weight.
         """
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
+        sums: dict[str, HalvedMoment] = {}
         handles: list[Any] = []
         views: dict[str, MatrixView] = {}
         embedded, alone = set(), dict[str, nn.Module]()
@@ -101,7 +101,9 @@ class TorchCalibration:
                 alone[name] = readers[0]
             for reader in readers:
                 assert reader is not None
-                handles.append(reader.register_forward_pre_hook(_adder(name, sums, counts, generator)))
+                handles.append(
+                    reader.register_forward_pre_hook(_adder(sums.setdefault(name, HalvedMoment()), generator))
+                )
         try:
             with torch.no_grad():
                 for feed in self._feeds:
@@ -111,7 +113,7 @@ class TorchCalibration:
         finally:
             for handle in handles:
                 handle.remove()
-        means = {name: total / max(1, counts[name]) for name, total in sums.items()}
+        means = {name: mean for name, total in sums.items() if (mean := total.mean()) is not None}
         means |= {name: serving_rows(means[name]) for name in embedded if name in means}
         outputs = self._gradients({name: m for name, m in alone.items() if name in means}, advance)
         found = {name: Moment(views[name], mean.numpy()) for name, mean in means.items()}
@@ -222,18 +224,21 @@ def _outputs_of(layer: nn.Module) -> int:
     return int(getattr(layer, "out_features", 0) or getattr(layer, "out_channels", 0))
 
 
-def _adder(name: str, sums: dict[str, Tensor], counts: dict[str, int], generator: torch.Generator) -> Any:
-    """Return a hook that adds a batch of a module's inputs to the sum of their second moments."""
-
-    def pick(count: int) -> Tensor | None:
-        return torch.randint(count, (_POSITIONS,), generator=generator) if count > _POSITIONS else None
+def _adder(total: HalvedMoment, generator: torch.Generator) -> Any:
+    """Return a hook that adds a batch of a module's inputs to their second moment."""
 
     def hook(module: nn.Module, given: tuple[Any, ...]) -> None:
         if not given:  # called with named arguments
             return
-        taken = columns(module, given[0].detach().float(), pick)
-        counts[name] = counts.get(name, 0) + taken.shape[2]
-        moment = second_moment(taken)
-        sums[name] = sums[name] + moment if name in sums else moment
+        batch = given[0].detach().float()
+        parts = [batch[::2], batch[1::2]] if len(batch) > 1 else [batch]
+        most = _POSITIONS // len(parts)
+
+        def pick(count: int) -> Tensor | None:
+            return torch.randint(count, (most,), generator=generator) if count > most else None
+
+        for number, part in enumerate(parts):
+            taken = columns(module, part, pick)
+            total.add(second_moment(taken), taken.shape[2], number)
 
     return hook
