@@ -7,6 +7,7 @@ independent samples (Schäfer and Strimmer, 2005) shrinks too little, since neig
 independent, and since compensation needs the inverse of a moment.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +18,10 @@ from qacomp.rate.compensation import DAMPING
 _LARGE, _ENOUGH = 1024, 16
 """Inputs of a moment whose trials take seconds, and samples for each of them with which there are none: next to nothing
 was shrunk on images then."""
-_ODDS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)  # of what is taken off to what is kept; each is tried
+# Odds of what is taken off to what is kept, which are tried; and those of a large moment, in single precision and of one
+# half alone.
+_ODDS: Sequence[float] = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)
+_FEW_ODDS: Sequence[float] = (0.0, 0.3, 3.0, 30.0)
 _WORSE = 1.01  # times the least loss: a shrinkage that loses more ends the trials
 
 
@@ -52,11 +56,15 @@ class HalvedMoment:
         return _shrunk(mean, self._odds() / 2)  # all samples are twice those of a half: half as much of it is chance
 
     def _odds(self) -> float:
-        """Return the odds of _ODDS with which each half predicts the other best."""
-        halves = [self._totals[half] / self._counts[half] for half in (0, 1)]
+        """Return the odds with which each half predicts the other best."""
+        first, second = (self._totals[half] / self._counts[half] for half in (0, 1))
+        ways, tried = [(first, second), (second, first)], _ODDS
+        if first.shape[-1] > _LARGE:
+            power = first.diagonal(dim1=-2, dim2=-1).mean().clamp_min(torch.finfo(first.dtype).tiny)
+            ways, tried = [((first / power).float(), (second / power).float())], _FEW_ODDS
         best, least = 0.0, float("inf")
-        for odds in _ODDS:
-            lost = sum(_lost(_shrunk(one, odds), other) for one, other in (halves, halves[::-1]))
+        for odds in tried:
+            lost = sum(_lost(_shrunk(one, odds), other) for one, other in ways)
             if lost < least:
                 best, least = odds, lost
             elif lost > _WORSE * least:

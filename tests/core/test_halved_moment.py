@@ -67,6 +67,18 @@ def test_samples_of_one_image_count_together() -> None:
     assert np.abs(beside).sum() < 0.3 * np.abs(plain - np.diag(np.diag(plain))).sum()
 
 
+@pytest.mark.parametrize("count", [300, 17_000])
+def test_a_large_moment_is_shrunk_where_its_samples_are_few(count: int) -> None:
+    inputs = 1030
+    x = torch.from_numpy(RNG.normal(size=(count, inputs)))
+    found = HalvedMoment()
+    for number, part in enumerate(x.chunk(4)):
+        found.add((part.T @ part)[None], len(part), number)
+    plain = x.T @ x / count
+    share = float(mean(found)[0, 0, 1:].abs().sum() / plain[0, 1:].abs().sum())
+    assert share < 0.2 if count < inputs else share == pytest.approx(1)
+
+
 def test_each_group_keeps_its_diagonal() -> None:
     x = torch.from_numpy(RNG.normal(size=(3, 20, INPUTS)))
     found = HalvedMoment()
