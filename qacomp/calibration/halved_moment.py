@@ -18,8 +18,8 @@ from qacomp.rate.compensation import DAMPING
 _LARGE, _ENOUGH = 1024, 16
 """Inputs of a moment whose trials take seconds, and samples for each of them with which there are none: next to nothing
 was shrunk on images then."""
-# Odds of what is taken off to what is kept, which are tried; and those of a large moment, in single precision and of one
-# half alone.
+# Odds of what is taken off to what is kept, which are tried; and those of a large moment, which are tried in single
+# precision and for one half alone.
 _ODDS: Sequence[float] = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)
 _FEW_ODDS: Sequence[float] = (0.0, 0.3, 3.0, 30.0)
 _WORSE = 1.01  # times the least loss: a shrinkage that loses more ends the trials
