@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from shrunk_moments import is_shrunk
 
 import qacomp
 from qacomp.calibration import block_model
@@ -94,11 +95,7 @@ def test_moments_and_distances_are_those_of_the_whole_model(model: Any, tmp_path
     assert len(read) >= 12
     for name, rows in read.items():
         x = torch.cat(rows).double().numpy()
-        plain, values = x.T @ x / len(x), moments[name].values[0]
-        kept = values[0, 1] / plain[0, 1]  # of few words: what lies beside the diagonal is shrunk
-        assert 0 <= kept < 1 + 1e-9, name
-        shrunk = kept * plain + (1 - kept) * np.diag(np.diag(plain))
-        assert np.allclose(values, shrunk, rtol=1e-4, atol=1e-6), name
+        assert is_shrunk(moments[name].values[0], x), name
         assert moments[name].view.matrices(held[name]).shape[-1] == x.shape[1]
     wanted = whole_outputs(model, texts(2, 3))
     names = dict(model.named_parameters())

@@ -146,7 +146,7 @@ def test_networks_keep_theirs_through_every_training(mode: str, tmp_path: Path) 
             zero, levels = before[name].numpy() == 0, len(container.info(name).levels)
             for level in range(levels) if levels > 1 else (None,):
                 assert (container.tensor(name, level=level)[zero] == 0).all(), (name, level)
-            assert (container.tensor(name)[~zero] != 0).mean() > (0.5 if row else 0.1)
+            assert (container.tensor(name)[~zero] != 0).mean() > (0.4 if row else 0.1)
     assert result.accuracy.decoded is not None
 
 
