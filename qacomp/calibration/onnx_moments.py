@@ -21,6 +21,7 @@ from qacomp.runtime.agreement import Feed
 from qacomp.runtime.session import open_session
 
 _POSITIONS = 40_000  # of all runs together that are taken into a weight's moment: neighbours say little more
+_MIXED = 4  # runs from which two after each other belong together: generated inputs are loud and quiet in turns
 _MOST_INPUTS = 6_144  # of a row: the factor of one with more takes minutes and gigabytes
 
 
@@ -32,12 +33,15 @@ class _Sum:
         self.taps: list[Tap] = []
         self._sum = HalvedMoment()
 
-    def add(self, tap: Tap, data: Sequence[NDArray[Any]], pick: Pick, run: int) -> None:
-        """Add what one operator read in a run; nothing where it didn't run, or where values are no numbers."""
+    def add(self, tap: Tap, data: Sequence[NDArray[Any]], pick: Pick, number: int) -> None:
+        """Add what one operator read in a run; nothing where it didn't run, or where values are no numbers.
+
+        number: see `HalvedMoment.add`.
+        """
         taken = operator_columns(tap, self.shape, data, pick)
         if taken is None or not bool(torch.isfinite(taken).all()):
             return
-        self._sum.add(second_moment(taken), taken.shape[2], run)
+        self._sum.add(second_moment(taken), taken.shape[2], number)
 
     def moment(self) -> Moment | None:
         """Return the mean over all positions, None where there was none."""
@@ -64,12 +68,13 @@ def operator_moments(
     sums = _sums(tapped.taps, weights, placed)
     names = sorted({name for known in sums.values() for tap in known.taps for name in tap.data})
     most = -(-_POSITIONS // len(feeds))
+    together = 2 if len(feeds) >= _MIXED else 1
     for run, feed in enumerate(feeds):
         found = dict(zip(names, session.run(names, feed, kept=False), strict=True)) if names else {}
         for number, known in enumerate(sums.values()):
             pick = _picker(np.random.default_rng([seed, run, number]), most)
             for tap in known.taps:
-                known.add(tap, [found[name] for name in tap.data], pick, run)
+                known.add(tap, [found[name] for name in tap.data], pick, run // together)
         advance()
     moments = {weight: known.moment() for weight, known in sums.items()}
     return {weight: moment for weight, moment in moments.items() if moment is not None}
