@@ -88,7 +88,7 @@ def run(size: str, seeds: int) -> tuple[list[Row], dict[str, Headline]]:
 def _tuned(
     model: torch.nn.Module, items: dict[str, Packed], images: torch.Tensor, error: Error, seeds: int
 ) -> dict[str, float]:
-    """Return bytes and error as `_measured` does, after tuning on the calibration images; means over the seeds."""
+    """Return bytes and error as `measured` does, after tuning on the calibration images; means over the seeds."""
     found = []
     for seed in range(seeds):
         network = copied(model)

@@ -129,7 +129,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "levels, straight-through": {"levels": (2, 4, 8), "sharing": "straight-through", "epochs": 1},
     "levels, tuned": {"levels": (4, 8), "sharing": "after"},
     "pruned": {"prune": "magnitude:rate=0.3,epochs=1", "k": 4},
-    "by rate": {"sharing": "rate", "epochs": 2},
+    "by rate": {"sharing": "rate", "epochs": 2, "quality": "high"},
     "by rate, tuned on labels": {"sharing": "rate", "epochs": 0},
     "pruned, by rate": {"prune": "magnitude:rate=0.3,epochs=1", "sharing": "rate", "epochs": 2},
 }
@@ -146,7 +146,7 @@ def test_networks_keep_theirs_through_every_training(mode: str, tmp_path: Path) 
             zero, levels = before[name].numpy() == 0, len(container.info(name).levels)
             for level in range(levels) if levels > 1 else (None,):
                 assert (container.tensor(name, level=level)[zero] == 0).all(), (name, level)
-            assert (container.tensor(name)[~zero] != 0).mean() > (0.4 if row else 0.1)
+            assert (container.tensor(name)[~zero] != 0).mean() > (0.5 if row else 0.1)
     assert result.accuracy.decoded is not None
 
 

@@ -46,13 +46,13 @@ def test_a_container_holds_them(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("levels")
-    return qacomp.compress(two_products(), output=folder / "m.qac", target_size="1600,2400", progress=False)
+    return qacomp.compress(two_products(), output=folder / "m.qac", target_size="1600,2200", progress=False)
 
 
 def test_each_level_ends_at_its_size(made: Any) -> None:
     points = made.operating_points
     assert [point.name for point in points] == ["level1", "level2"]
-    for point, size in zip(points, (1600, 2400), strict=True):
+    for point, size in zip(points, (1600, 2200), strict=True):
         assert 0.99 * size <= point.bytes <= size
     assert made.container_bytes == points[-1].bytes
 
