@@ -21,7 +21,7 @@ from qacomp.runtime.agreement import Feed
 from qacomp.runtime.session import open_session
 
 _POSITIONS = 40_000  # of all runs together that are taken into a weight's moment: neighbours say little more
-_MIXED = 4  # runs from which two after each other belong together: generated inputs are loud and quiet in turns
+_PAIRED = 4  # from so many runs on, a half has pairs of neighbours: generated inputs are loud and quiet in turns
 _MOST_INPUTS = 6_144  # of a row: the factor of one with more takes minutes and gigabytes
 
 
@@ -68,7 +68,7 @@ def operator_moments(
     sums = _sums(tapped.taps, weights, placed)
     names = sorted({name for known in sums.values() for tap in known.taps for name in tap.data})
     most = -(-_POSITIONS // len(feeds))
-    together = 2 if len(feeds) >= _MIXED else 1
+    together = 2 if len(feeds) >= _PAIRED else 1
     for run, feed in enumerate(feeds):
         found = dict(zip(names, session.run(names, feed, kept=False), strict=True)) if names else {}
         for number, known in enumerate(sums.values()):
