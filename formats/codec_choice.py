@@ -11,6 +11,7 @@ from qacomp.formats.codecs import CODECS, Codec, Stream, standard_codecs
 from qacomp.formats.codecs.base import Array, Kind, sample
 from qacomp.formats.codecs.deflate import Deflate
 from qacomp.formats.codecs.grids import Grids
+from qacomp.formats.codecs.mixing import Mixing
 from qacomp.formats.codecs.trellis import Trellis
 
 _SAMPLE = 1 << 16  # values of a sample
@@ -57,7 +58,7 @@ def choose(kind: Kind, parts: Sequence[Array], streams: Sequence[Stream], names:
     codecs = [c for _, c in sorted(CODECS.items()) if kind in c.kinds and c.name in tried and c.name not in out]
     if out:
         codecs = [codec.without(out) for codec in codecs]
-    found = _grids_alone(codecs, parts, streams) if kind == "values" else _trellis_alone(codecs, parts, streams)
+    found = _grids_alone(codecs, parts, streams) if kind == "values" else _along_paths(codecs, parts, streams)
     if found is not None:
         return found
     total = sum(stream.count for stream in streams)
@@ -131,14 +132,24 @@ def _entropy_bits(part: Array) -> float:
     return float((counts * (math.log2(part.size) - np.log2(counts))).sum()) if counts.size else 0.0
 
 
-def _trellis_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:
-    """Return the codec trellis for streams that follow one: others don't know which indices can't occur. Else None."""
+def _along_paths(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:
+    """Return the better of the codecs trellis and mixing for streams that follow a trellis, else None.
+
+    Other codecs don't know which indices can't occur.
+    """
     codec = next((codec for codec in codecs if codec.id == Trellis.id), None)
     coded = None if codec is None else codec.encode(parts, streams)
     if codec is None or coded is None or not affordable(codec, coded, streams):
         return None
-    reason = f"{codec.name} knows which indices can't occur: {len(coded)} bytes; no other codec was tried"
-    return Choice(codec, coded, {codec.name: len(coded)}, reason)
+    sizes = {codec.name: len(coded)}
+    for other in (other for other in codecs if other.id == Mixing.id):
+        mixed = other.encode_below(parts, streams, len(coded) - other.gain)
+        if mixed is not None and affordable(other, mixed, streams):
+            sizes[other.name] = len(mixed)
+            if len(mixed) <= len(coded) - other.gain:
+                codec, coded = other, mixed
+    reason = f"{codec.name} knows which indices can't occur: {len(coded)} bytes; no codec that doesn't was tried"
+    return Choice(codec, coded, sizes, reason)
 
 
 def _grids_alone(codecs: Sequence[Codec], parts: Sequence[Array], streams: Sequence[Stream]) -> Choice | None:

@@ -17,7 +17,7 @@ from qacomp.formats.ranges import Data
 from qacomp.formats.records import AT_ONCE_FLAG, BLOCKS_FLAG, LEAVES_FLAG
 
 MAGIC = b"\x93QAC"
-VERSION = (1, 5)
+VERSION = (1, 6)
 PREFIX = struct.Struct("<4sBBBBIIQI")
 PREFIX_BYTES = PREFIX.size + 4
 
