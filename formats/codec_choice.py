@@ -35,11 +35,16 @@ class Choice:
 
 LEAVE_OUT = "no-"
 """The prefix of the name of a codec that no part of a file may use: no-zstd."""
+ADD = "with-"
+"""The prefix of the name of a codec that is tried beside those that are tried anyway: with-mixing."""
 
 
 def default_codecs() -> tuple[str, ...]:
-    """Return the names of the codecs that are tried for tensors where none are named."""
-    return tuple(name for name in standard_codecs() if name != Deflate.name)
+    """Return the names of the codecs that are tried for tensors where none are named.
+
+    The codec mixing isn't, since readers take several times as long, and more memory, for its few percent.
+    """
+    return tuple(name for name in standard_codecs() if name not in (Deflate.name, Mixing.name))
 
 
 def left_out(names: Sequence[str] | None) -> set[str]:

@@ -16,7 +16,8 @@ from qacomp.formats.native_installed import installed
 from qacomp.formats.native_library import library
 
 VARIABLE = "QACOMP_NATIVE"
-_CODECS = {2, 3, 4, 8, 12, 13}  # huffman, rans, context, twobyte, pruned, trellis; numpy is as fast with the others
+_CODECS = {2, 3, 4, 8, 12, 13, 14}
+"""huffman, rans, context, twobyte, pruned, trellis, mixing; numpy is as fast with the others."""
 _MOST = 1 << 28  # indices of a section, as sections.c demands
 _ARENA = 1 << 20  # bytes to begin with
 
@@ -67,4 +68,5 @@ def _fields(stream: Stream) -> tuple[int, ...]:
     """Return what sections.c wants to know about a stream; a vector is one row."""
     shape = stream.shape
     second, deep = (shape[1], math.prod(shape[2:])) if len(shape) > 1 else (1, math.prod(shape))
-    return stream.count, stream.start, len(shape), second, deep, stream.alphabet
+    kernels, last = math.prod(shape[:2]), shape[-1] if len(shape) > 2 else 1
+    return stream.count, stream.start, len(shape), second, deep, stream.alphabet, kernels, last

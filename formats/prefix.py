@@ -33,7 +33,7 @@ class FileKind:
 
 
 CONTAINER = FileKind(".qac container", MAGIC, VERSION, BLOCKS_FLAG | AT_ONCE_FLAG | LEAVES_FLAG)
-DELTA = FileKind(".qacd delta", b"\x93QAD", (1, 1), 0)
+DELTA = FileKind(".qacd delta", b"\x93QAD", (1, 2), 0)
 
 
 @dataclass(frozen=True)

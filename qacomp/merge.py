@@ -127,7 +127,9 @@ def _coding(part: _Opened) -> Coding:
     settings = part.meta.get("settings")
     try:
         table = tomllib.loads(settings if isinstance(settings, str) else "?")
-        config = CompressConfig().with_settings({n: v for n, v in table.items() if n == "codec"}, part.container.source)
+        config = CompressConfig().with_settings(
+            {n: v for n, v in table.items() if n in ("codec", "sharing", "k")}, part.container.source
+        )
         return Coding(config.codecs)
     except (ConfigError, ValueError, RecursionError) as error:
         raise FormatError(f"{part.container.source}: its settings are damaged; write it again") from error

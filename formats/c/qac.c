@@ -1,8 +1,8 @@
 /* qac.c: read containers of the format .qac. qac.h describes the functions, SPEC.md the format.
  *
  * Read it from top to bottom: memory and input; streams; the codecs of indices (raw, bitpack, huffman, rans, context,
- * twobyte, pruned, trellis) and of bytes (deflate, lzma, zstd) and of values (planes, codebooks, grids); the header; the places
- * of sections; tensors; the functions of qac.h.
+ * twobyte, pruned, trellis, mixing) and of bytes (deflate, lzma, zstd) and of values (planes, codebooks, grids); the
+ * header; the places of sections; tensors; the functions of qac.h.
  *
  * Two rules hold everywhere. Memory comes from `take`. If the file is being measured, most of it is only counted: so a
  * function first reads its parameters, then takes its memory, then has `ALLOCATED(file, mark)`, which ends it there.
@@ -52,14 +52,22 @@
 
 enum { DENSE, SHARED, SAME };
 enum { GRAPH, META, VALUES, INDICES, VALUE_CHUNK, INDEX_CHUNK };
-enum { RAW, BITPACK, HUFFMAN, RANS, CONTEXT, PLANES, ZSTD, LZMA, TWOBYTE, CODEBOOKS, GRIDS, DEFLATE, PRUNED, TRELLIS, CODECS };
+enum { RAW, BITPACK, HUFFMAN, RANS, CONTEXT, PLANES, ZSTD, LZMA, TWOBYTE, CODEBOOKS, GRIDS, DEFLATE, PRUNED, TRELLIS };
+enum { MIXING = TRELLIS + 1, CODECS };
 
 #ifdef QAC_NO_TRELLIS
 #define HAS_TRELLIS 0
 #else
 #define HAS_TRELLIS 1
 #endif
+#ifdef QAC_NO_MIXING
+#define HAS_MIXING 0
+#else
+#define HAS_MIXING 1
+#endif
 enum { MEASURE_LEAN = 1, MEASURE_FAST = 2 };
+
+#define MINOR_VERSION 6 /* of the format */
 
 #define MAX_NAME_BYTES 65535u
 #define MAX_ALPHABET 65536u
@@ -253,6 +261,7 @@ static qac_error fetch(const qac_file *f, amount offset, void *into, amount byte
 typedef struct stream {
     amount count, start;      /* symbols; row-major position of the first one in the tensor */
     amount axis1, deep;       /* sizes of the second axis and of all later ones together */
+    amount kernels, last;     /* of the whole tensor: its size without those later axes; the size of the last axis */
     const uint32_t *children;   /* of a refinement: how many children each entry of the coarser codebook has */
     const uint8_t *parents;     /* of a refinement: indices of the coarser level, two bytes each */
     uint8_t *out;               /* where the wanted symbols go, one every `stride` bytes, in `width` bytes each */
@@ -1150,16 +1159,21 @@ static uint32_t trail_after(uint32_t trail, uint32_t away) {
     return (0x73426150u >> 4 * trail & 7) ^ (away & 1) << 1;
 }
 
+/* Move on along a trellis; returns the index that a symbol stands for. centre, zero: symbol and index of zero. */
+static uint32_t index_along(uint8_t *trail, uint32_t symbol, uint32_t centre, uint32_t zero) {
+    uint32_t away = symbol - centre, odd = *trail & 1;
+    *trail = (uint8_t)trail_after(*trail, away);
+    if (symbol <= centre) odd = away ? 0 - odd : 0;
+    return zero + 2 * away - odd;
+}
+
 /* Put the index that a symbol stands for, and move on, also along a trellis. */
 static void pass_symbol(context_model *m, lane *l, uint32_t symbol) {
     const context_stream *c = &m->streams[l->stream];
     const stream *s = &m->s[l->stream];
     amount at = l->at;
     if (HAS_TRELLIS && c->way) {
-        uint32_t away = symbol - c->centre, odd = l->trail & 1;
-        l->trail = (uint8_t)trail_after(l->trail, away);
-        if (symbol <= c->centre) odd = away ? 0 - odd : 0;
-        symbol = c->zero + 2 * away - odd;
+        symbol = index_along(&l->trail, symbol, c->centre, c->zero);
         m->beyond |= symbol >= c->most;
         if (c->way == ALONG_FIRST) at = l->channel * c->filter_count + l->filter; /* transposed back */
     }
@@ -1242,24 +1256,30 @@ static void refinement_means(const context_model *m, uint32_t number, uint32_t *
     refresh_stream(m, c, sum, s->count);
 }
 
-/* Read how a stream follows a trellis, and make it the stream of symbols. */
-static qac_error read_way(input *in, context_stream *c, stream *s) {
+/* Make a stream that follows a trellis one of symbols. centre: the index of zero, which becomes its symbol. */
+static qac_error make_symbols(stream *s, uint32_t way, uint32_t *centre) {
     amount row = s->axis1 * s->deep;
-    c->way = get_u32(in, FROM_THIRD);
-    if (s->children) return QAC_BAD_PAYLOAD;
-    if (!c->way) return QAC_OK;
+    uint32_t above = (s->alphabet - *centre) / 2;
+    if (!way) return QAC_OK;
     if (s->dims < 2) return QAC_BAD_PAYLOAD;
-    c->most = s->alphabet;
-    c->zero = c->centre;
-    c->centre = (c->zero + 1) / 2;
-    s->alphabet = c->centre + (c->most - c->zero) / 2 + 1;
-    if (c->way == ALONG_FIRST) {
+    *centre = (*centre + 1) / 2;
+    s->alphabet = *centre + above + 1;
+    if (way == ALONG_FIRST) {
         if (s->start % row || s->count % row) return QAC_BAD_PAYLOAD;
         s->start = 0;
         s->axis1 = s->count / row;
         s->deep = 1;
     }
     return QAC_OK;
+}
+
+/* Read how a stream follows a trellis, and make it the stream of symbols. */
+static qac_error read_way(input *in, context_stream *c, stream *s) {
+    c->way = get_u32(in, FROM_THIRD);
+    if (s->children) return QAC_BAD_PAYLOAD;
+    c->most = s->alphabet;
+    c->zero = c->centre;
+    return make_symbols(s, c->way, &c->centre);
 }
 
 /* Read the parameters of a payload, and take the model's memory. Without symbols there is nothing of either.
@@ -1342,12 +1362,16 @@ static qac_error start_context(input *in, stream *s, int trellis, uint32_t n, co
     return QAC_OK;
 }
 
-/* Set what doesn't change: logarithms, and the means of refinements. */
-static void prepare_context(const context_model *m) {
+static void make_logs(uint8_t *logs) {
     for (uint32_t i = 0, log = 0; i < 256; i++) {
         log += log_steps[i / 32] >> (i % 32) & 1;
-        m->logs[i] = (uint8_t)log;
+        logs[i] = (uint8_t)log;
     }
+}
+
+/* Set what doesn't change: logarithms, and the means of refinements. */
+static void prepare_context(const context_model *m) {
+    make_logs(m->logs);
     for (uint32_t i = 0; i < m->n; i++) {
         if (m->s[i].count && m->s[i].children) refinement_means(m, i, m->histogram);
     }
@@ -1407,6 +1431,425 @@ static qac_error read_context(input *in, uint32_t codec, const stream *s, uint32
     }
     f->top = mark;
     return m.beyond ? QAC_BAD_PAYLOAD : QAC_OK;
+}
+
+/* ---- mixing: bits under a mix of the predictions of several contexts (SPEC.md, 6.8) ---- */
+
+enum { INPUTS = 5, SHARED_CELLS = 664, OWN_CELLS = 33, FLAGS = 18, SIGN_CELLS = 603, OWN_SIGNS = 8, MOST_PLACES = 64 };
+enum { FLAG_SETS = 7, SIGN = 256, CHANCES = 769, COUNTS = 512 }; /* SIGN: number of the bit, behind those of flags */
+
+/* 65536 * (2^(i / 64) - 1), rounded. */
+static const uint16_t powers[64] = {
+    0,     714,   1435,  2164,  2902,  3647,  4400,  5162,  5932,  6710,  7496,  8292,  9096,  9908,  10730, 11560,
+    12400, 13249, 14106, 14974, 15850, 16737, 17633, 18538, 19454, 20379, 21315, 22260, 23216, 24183, 25160, 26148,
+    27146, 28155, 29175, 30207, 31249, 32303, 33369, 34446, 35534, 36635, 37747, 38872, 40009, 41158, 42320, 43495,
+    44682, 45882, 47095, 48322, 49562, 50815, 52082, 53363, 54658, 55966, 57289, 58627, 59979, 61346, 62727, 64124};
+
+/* The zeros and the ones that a context has seen. */
+typedef struct tally {
+    uint16_t seen[2];
+} tally;
+
+/* How a stream is coded: its way, the state of its trellis before it, the index of zero. */
+typedef struct route {
+    uint16_t zero;
+    uint8_t way, trail;
+} route;
+
+/* How the values of a stream lie: rows and columns of kernels, and those of a part. */
+typedef struct grid {
+    amount rows, columns, tall, broad;
+    amount skipped, count; /* values that are missing before the first one; values */
+    amount first, slots;   /* the first kernel with values; columns with values */
+    uint32_t places, width;
+} grid;
+
+typedef struct mixer {
+    lanes words;
+    grid grid;
+    amount top, bottom, left, right, low, high; /* of a block: rows, columns, and the kernels that have its place */
+    uint8_t *steps;                       /* of logarithms */
+    uint16_t *logs, *chances;             /* logarithm of a count; probability of the rarer bit, by its odds' size */
+    tally *flags, *own, *signs, *own_signs; /* shared contexts, and those of the stream */
+    uint32_t *cells;                      /* of a block: cells of the four inputs that have any, 6, 8, 9 and 5 bits */
+    uint16_t *around;                     /* what signs depend on, in 3, 3 and 4 bits, and whether minus is expected */
+    uint16_t *list;                       /* values of which a bit follows; the highest bit is that bit */
+    uint8_t *sizes, *symbols;             /* magnitudes of a block, symbols of the stream */
+    mean *rows, *columns, *by_place, all;
+    uint32_t mean, place, centre;
+    int32_t level, weights[FLAG_SETS + 1][INPUTS];
+} mixer;
+
+static void lay_out(grid *t, const stream *s) {
+    amount columns = s->dims < 2 ? 1 : s->axis1, places = s->dims < 2 ? 1 : s->deep, high = 1, wide = 1;
+    if (places > MOST_PLACES || (places > 1 && s->kernels < 32)) {
+        columns *= places;
+        places = 1;
+    }
+    t->places = (uint32_t)places;
+    t->width = places > 1 ? (uint32_t)s->last : 1;
+    t->columns = columns;
+    t->skipped = s->start % (columns * places);
+    t->count = s->count;
+    t->rows = (t->skipped + t->count - 1) / (columns * places) + 1;
+    t->first = t->skipped / places;
+    t->slots = lesser(columns, (t->count - 1) / places + 2);
+    for (;;) { /* parts hold a value at least, on average, so a product of what they are and `places` is small enough */
+        amount block = t->rows * columns / (high * wide), tall = t->rows / high;
+        if (block <= 4096 && (high * wide * places >= 64 || block < 128)) break;
+        if (tall > 1 && (places > 1 || tall >= columns / wide)) high *= 2;
+        else wide *= 2;
+    }
+    t->tall = ceiling(t->rows, high);
+    t->broad = ceiling(columns, wide);
+}
+
+/* Find the values of a block in a row: returns how many, and where the first one and its kernel are in the stream. */
+static uint32_t span(const mixer *m, amount row, amount *at, amount *kernel) {
+    amount before = row * m->grid.columns, first = greater(before + m->left, m->low);
+    amount last = lesser(before + m->right, m->high);
+    if (first >= last) return 0;
+    *at = first * m->grid.places + m->place - m->grid.skipped;
+    *kernel = first - m->grid.first;
+    return (uint32_t)(last - first);
+}
+
+/* The mean magnitude in 1/256, with `weight` times a mean that is expected. */
+static uint32_t mean_of(const mean *of, uint32_t weight, uint32_t expected) {
+    uint64_t sum = (uint64_t)of->high << 32 | of->sum;
+    return (uint32_t)((256 * sum + weight * expected) / (of->count + weight));
+}
+
+/* The logarithm of a mean, minus that of the stream. */
+static int32_t above_level(const mixer *m, uint32_t of) { return logarithm(m->steps, of + 15) - m->level; }
+
+static int32_t ratio_of(const mixer *m, const mean *of, uint32_t weight) {
+    return above_level(m, mean_of(of, weight, m->mean));
+}
+
+/* Bring a number into cells of size 2^shift. */
+static uint32_t cell(int32_t number, uint32_t shift, uint32_t cells) {
+    return number < 0 ? 0 : (uint32_t)lesser((uint32_t)number >> shift, cells - 1);
+}
+
+/* Count which of the ascending numbers `steps`, up to a zero, are at most `number`. */
+static uint32_t reached(const uint8_t *steps, uint32_t number) {
+    uint32_t found = 0;
+    while (steps[found] && steps[found] <= number) found++;
+    return found;
+}
+
+/* Find the contexts of a block's values; returns how many values it has. */
+static uint32_t survey(mixer *m) {
+    static const int8_t beside[6][3] = {{2, 0, -1}, {1, 1, -1}, {1, 0, 4}, {1, -1, -1}, {0, 2, -1}, {0, 1, 4}};
+    static const uint8_t smooth[] = {2, 5, 8, 13, 19, 26, 35, 48, 0}, ratios[] = {1, 2, 6, 13, 21, 32, 48, 0};
+    static const uint8_t sums[] = {1, 2, 3, 5, 7, 9, 13, 0};
+    const grid *t = &m->grid;
+    uint32_t backs[6], neighbours = 0, weight = 8, n = 0;
+    int32_t signs[6], column = (int32_t)(m->place % t->width);
+    amount at = 0, kernel = 0;
+    m->mean = mean_of(&m->all, 1, 128);
+    m->level = logarithm(m->steps, m->mean + 15);
+    for (uint32_t i = 0; i < 6; i++) { /* the values before, in the order of places */
+        int32_t down = beside[i][0], right = beside[i][1], there = column - right;
+        if (there < 0 || there >= (int32_t)t->width || m->place / t->width < (uint32_t)down) continue;
+        backs[neighbours] = (uint32_t)(down * (int32_t)t->width + right);
+        signs[neighbours] = beside[i][2];
+        weight += beside[i][2] > 0 ? 4 : 2;
+        neighbours++;
+    }
+    int32_t place = ratio_of(m, &m->by_place[m->place], 4);
+    uint32_t level = cell(m->level - 192, 5, 16);
+    for (amount row = m->top; row < m->bottom; row++) {
+        uint32_t values = span(m, row, &at, &kernel);
+        amount slot = values ? kernel % t->slots : 0;
+        int32_t of_row = ratio_of(m, &m->rows[row], 3);
+        for (; values > 0; values--, at += t->places) {
+            mean *of = &m->columns[slot];
+            const uint8_t *here = m->symbols + (size_t)at;
+            uint32_t before = (uint32_t)lesser(m->place, at), sum = 0, near = 0;
+            int32_t side = 0, away = 0;
+            if (++slot == t->slots) slot = 0;
+            if (row == m->top || row == 1) of->log = (int16_t)ratio_of(m, of, 3); /* the first row may have gaps */
+            for (uint32_t i = 1; i <= before; i++) {
+                int32_t value = (int32_t)here[-(int32_t)i] - (int32_t)m->centre;
+                sum += (uint32_t)(value < 0 ? -value : value);
+            }
+            for (uint32_t i = 0; i < neighbours; i++) {
+                int32_t value = backs[i] <= before ? (int32_t)here[-(int32_t)backs[i]] - (int32_t)m->centre : 0;
+                near += (signs[i] > 0 ? 4u : 2u) * (uint32_t)(value < 0 ? -value : value);
+                away += signs[i] * value;
+                if (signs[i] > 0) side = 3 * side + (value > 0) - (value < 0);
+            }
+            uint32_t far = (uint32_t)(away < 0 ? -away : away), smoothness = 1024 * far / (m->mean + 77);
+            int32_t of_kernel = above_level(m, (512 * sum + 3 * m->mean) / (2 * before + 3));
+            int32_t beside_it = above_level(m, (256 * near + 8 * m->mean) / weight);
+            int32_t longer = 16 * m->level + 13 * (of_row + of->log) + 10 * place + 7 * of_kernel - 3072;
+            int32_t brief = 16 * m->level + 12 * (of_row + of->log) + 14 * place + 6 * beside_it - 3072;
+            uint32_t shared = cell(beside_it + 192, 4, 24) + 24 * level;
+            m->cells[n] = cell(brief, 7, 64) | (cell(longer, 8, 24) + 24 * reached(smooth, smoothness)) << 6 |
+                          shared << 14 | cell(brief + 5 * of_kernel, 8, 32) << 23;
+            side = away < 0 ? 4 - side : 4 + side;
+            m->around[n] = (uint16_t)(reached(ratios, smoothness) | reached(sums, far) << 3 | (uint32_t)side << 6 |
+                                      (uint32_t)(away < 0) << 10);
+            m->sizes[n] = 0;
+            m->list[n] = (uint16_t)n;
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Find the contexts of a bit of a block's value i. */
+static void find_tallies(const mixer *m, uint32_t i, uint32_t bit, tally **found) {
+    if (bit == SIGN) {
+        uint32_t around = m->around[i], a = around & 7, high = m->sizes[i] < 3 ? m->sizes[i] : 3;
+        found[0] = m->signs + a + 8 * high;
+        found[1] = m->signs + 32 + (around >> 3 & 7) + 8 * high;
+        found[2] = m->signs + 64 + (around >> 6 & 15) + 9 * (high < 2 ? high : 2);
+        found[3] = m->signs + 91 + a + 8 * m->place;
+        found[4] = m->own_signs + a;
+    } else {
+        uint32_t cells = m->cells[i], flag = bit < FLAGS ? bit : FLAGS - 1;
+        found[0] = m->flags + FLAGS * (cells & 63) + flag;
+        found[1] = m->flags + FLAGS * (64 + (cells >> 6 & 255)) + flag;
+        found[2] = m->flags + FLAGS * (280 + (cells >> 14 & 511)) + flag;
+        found[3] = m->own + flag;
+        found[4] = m->own + FLAGS * (1 + (cells >> 23)) + flag;
+    }
+}
+
+/* Decode a bit of each value of the list, then learn them. */
+static qac_error decode_bits(mixer *m, uint32_t n, uint32_t bit) {
+    int32_t *weights = m->weights[bit == SIGN ? FLAG_SETS : bit < FLAG_SETS ? bit : FLAG_SETS - 1], odds[INPUTS];
+    int64_t gradient[INPUTS] = {0};
+    uint64_t curvature[INPUTS] = {0};
+    tally *found[INPUTS];
+    lanes *l = &m->words;
+    uint32_t number = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        int64_t mixed = (int64_t)1 << 40; /* so that it isn't negative */
+        find_tallies(m, m->list[k], bit, found);
+        for (uint32_t i = 0; i < INPUTS; i++) {
+            odds[i] = (int32_t)m->logs[found[i]->seen[1]] - (int32_t)m->logs[found[i]->seen[0]];
+            mixed += (int64_t)weights[i] * odds[i];
+        }
+        int32_t x = (int32_t)(mixed >> 16) - (1 << 24);
+        uint32_t chance = m->chances[lesser((uint32_t)(x < 0 ? -x : x), CHANCES - 1)];
+        if (x >= 0) chance = 32768 - chance;
+        uint32_t state = l->states[number], slot = state & 32767, one = slot < chance;
+        state = (one ? chance : 32768 - chance) * (state >> 15) + slot - (one ? 0 : chance);
+        if (state < STATE_LOW) {
+            if (!l->left) return QAC_BAD_PAYLOAD;
+            state = state << 16 | load16(l->words);
+            l->words += 2;
+            l->left--;
+        }
+        l->states[number] = state;
+        if (++number == l->count) number = 0;
+        m->list[k] = (uint16_t)(m->list[k] | one << 15);
+        int32_t error = (int32_t)(one << 15) - (int32_t)chance;
+        uint32_t spread = chance * (32768 - chance) >> 15; /* odds are below 700: their squares times this fit */
+        for (uint32_t i = 0; i < INPUTS; i++) {
+            gradient[i] += odds[i] * error;
+            curvature[i] += (uint32_t)(odds[i] * odds[i]) * spread;
+        }
+    }
+    for (uint32_t i = 0; i < INPUTS; i++) { /* a block has at most 2^14 values, so a gradient is below 2^40 */
+        const int64_t heaviest = 1 << 20, slope = gradient[i];
+        int64_t step = (int64_t)(((uint64_t)(slope < 0 ? -slope : slope) << 18) / (curvature[i] + 2000000000u));
+        int64_t weight = weights[i] + (slope < 0 ? -step : step);
+        weights[i] = (int32_t)(weight < -heaviest ? -heaviest : weight > heaviest ? heaviest : weight);
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        find_tallies(m, m->list[k] & 32767, bit, found);
+        for (uint32_t i = 0; i < INPUTS; i++) found[i]->seen[m->list[k] >> 15]++;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        find_tallies(m, m->list[k] & 32767, bit, found);
+        for (uint32_t i = 0; i < INPUTS; i++) {
+            uint16_t *seen = found[i]->seen;
+            uint32_t total = (uint32_t)seen[0] + seen[1];
+            if (total < COUNTS) continue;
+            uint32_t shift = bit_length(total) - 9;
+            seen[0] = (uint16_t)(seen[0] >> shift);
+            seen[1] = (uint16_t)(seen[1] >> shift);
+        }
+    }
+    return QAC_OK;
+}
+
+/* Decode a block, whose values are at most `most` from the centre. */
+static qac_error mixing_block(mixer *m, uint32_t alphabet, uint32_t most) {
+    const grid *t = &m->grid;
+    uint32_t n = survey(m), left = n, next = 0;
+    amount at = 0, kernel = 0;
+    for (uint32_t flag = 0; flag < most && left > 0; flag++) {
+        TRY(decode_bits(m, left, flag));
+        uint32_t stay = 0;
+        for (uint32_t k = 0; k < left; k++) {
+            uint32_t i = m->list[k] & 32767;
+            if (m->list[k] == i) continue;
+            m->sizes[i]++;
+            m->list[stay++] = (uint16_t)i;
+        }
+        left = stay;
+    }
+    left = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (m->sizes[i]) m->list[left++] = (uint16_t)i;
+    }
+    if (left) TRY(decode_bits(m, left, SIGN));
+    const uint16_t *sign = m->list;
+    for (amount row = m->top; row < m->bottom; row++) {
+        uint32_t values = span(m, row, &at, &kernel), stop = next + values, in_row = 0;
+        amount slot = values ? kernel % t->slots : 0;
+        for (; next < stop; at += t->places, next++) {
+            uint32_t size = m->sizes[next], symbol = m->centre + size;
+            if (size && *sign++ >> 15 == (m->around[next] >> 10 & 1)) symbol = m->centre - size;
+            if (symbol >= alphabet) return QAC_BAD_PAYLOAD;
+            m->symbols[(size_t)at] = (uint8_t)symbol;
+            in_row += size;
+            add_to(&m->columns[slot], size, 1);
+            if (++slot == t->slots) slot = 0;
+        }
+        add_to(&m->rows[row], in_row, values);
+        add_to(&m->by_place[m->place], in_row, values);
+        add_to(&m->all, in_row, values);
+    }
+    return QAC_OK;
+}
+
+/* Give the first part of columns, from `left` on, that has values in the rows of a block; the end if there is none. */
+static amount next_part(const mixer *m, amount left) {
+    const grid *t = &m->grid;
+    amount found = t->columns, end = (t->skipped + t->count - 1) / t->places + 1;
+    for (amount row = m->top; row < m->bottom && found > left; row++) { /* all but the first and the last are whole */
+        amount before = row * t->columns, first = greater(before + left, t->first);
+        if (first < lesser(before + t->columns, end)) found = lesser(found, first - before);
+    }
+    return found < t->columns ? found - found % t->broad : found;
+}
+
+/* Decode the symbols of a stream. */
+static qac_error mixing_symbols(mixer *m, const stream *s) {
+    const grid *t = &m->grid;
+    uint32_t most = (uint32_t)greater(m->centre, s->alphabet - 1 - m->centre);
+    memset(&m->all, 0, sizeof m->all);
+    memset(m->rows, 0, t->rows * sizeof(mean));
+    memset(m->columns, 0, t->slots * sizeof(mean));
+    memset(m->by_place, 0, t->places * sizeof(mean));
+    for (m->top = 0; m->top < t->rows; m->top = m->bottom) {
+        m->bottom = lesser(m->top + t->tall, t->rows);
+        for (m->left = next_part(m, 0); m->left < t->columns; m->left = next_part(m, m->right)) {
+            m->right = lesser(m->left + t->broad, t->columns);
+            for (m->place = 0; m->place < t->places; m->place++) {
+                amount first = t->skipped, end = t->skipped + t->count;
+                m->low = first > m->place ? ceiling(first - m->place, t->places) : 0;
+                m->high = end > m->place ? ceiling(end - m->place, t->places) : 0;
+                TRY(mixing_block(m, s->alphabet, most));
+            }
+        }
+    }
+    return QAC_OK;
+}
+
+/* Put the indices that symbols stand for. s: the stream as it is coded; whole: as it is. */
+static qac_error put_along(const mixer *m, const stream *s, const stream *whole, const route *r) {
+    amount row = r->way == FROM_THIRD ? s->deep : s->axis1 * s->deep, rows = s->count / row, at = 0;
+    amount in_row = s->start % row;
+    uint8_t trail = r->trail;
+    for (amount i = 0; i < s->count; i++) {
+        uint32_t symbol = m->symbols[(size_t)i];
+        amount place = i;
+        if (r->way) {
+            if (in_row == 0) trail = 0;
+            symbol = index_along(&trail, symbol, m->centre, r->zero);
+            if (symbol >= whole->alphabet) return QAC_BAD_PAYLOAD;
+            if (r->way == ALONG_FIRST) place = in_row * rows + at;
+            if (++in_row == row) {
+                in_row = 0;
+                at++;
+            }
+        }
+        put(whole, place, symbol);
+    }
+    return QAC_OK;
+}
+
+static qac_error read_mixing(input *in, const stream *s, uint32_t n) {
+    qac_file *f = in->file;
+    amount mark = f->top, longest = 0, rows = 0, columns = 0, block = 0, total;
+    uint32_t largest, used, number = 0, centre;
+    mixer m;
+    memset(&m, 0, sizeof m);
+    total = total_of(s, n, &largest, &used);
+    if (!total) return at_end(in);
+    if (total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* as under context */
+    m.words.count = get_u32(in, MAX_LANES);
+    route *routes = take(f, used * sizeof *routes);
+    if (!routes) return too_small(f);
+    for (uint32_t i = 0; i < n; i++) {
+        stream own = s[i];
+        route *r = &routes[number];
+        if (!own.count) continue;
+        centre = get_u32(in, 4 * own.alphabet - 1);
+        r->way = centre & 3;
+        r->zero = (uint16_t)(centre >>= 2);
+        amount row = r->way == FROM_THIRD ? own.deep : own.axis1 * own.deep;
+        if (own.children) return QAC_BAD_PAYLOAD;
+        TRY(make_symbols(&own, r->way, &centre));
+        if (own.alphabet > 256) return QAC_BAD_PAYLOAD;
+        r->trail = (uint8_t)(r->way > ALONG_FIRST && own.start % row ? get_u32(in, 7) : 0);
+        lay_out(&m.grid, &own);
+        longest = greater(longest, own.count);
+        rows = greater(rows, m.grid.rows);
+        columns = greater(columns, m.grid.slots);
+        block = greater(block, lesser(own.count, m.grid.tall * m.grid.broad));
+        number++;
+    }
+    if (!m.words.count) return QAC_BAD_PAYLOAD;
+    amount flags = FLAGS * (SHARED_CELLS + (amount)used * OWN_CELLS), signs = SIGN_CELLS + (amount)used * OWN_SIGNS;
+    m.flags = take_zeros(f, (flags + signs) * sizeof *m.flags);
+    m.words.states = take(f, 4 * (amount)m.words.count);
+    m.steps = take(f, 256);
+    m.logs = take(f, 2 * COUNTS);
+    m.chances = take(f, 2 * CHANCES);
+    m.by_place = take(f, MOST_PLACES * sizeof(mean));
+    m.rows = take(f, rows * sizeof(mean));
+    m.columns = take(f, columns * sizeof(mean));
+    m.symbols = take(f, longest);
+    m.cells = take(f, 4 * block);
+    m.around = take(f, 2 * block);
+    m.list = take(f, 2 * block);
+    m.sizes = take(f, block);
+    ALLOCATED(f, mark);
+    make_logs(m.steps);
+    for (uint32_t i = 0; i < COUNTS; i++) m.logs[i] = (uint16_t)logarithm(m.steps, 5 * i + 2);
+    for (uint32_t i = 0; i < CHANCES; i++) {
+        uint32_t chance = (1u << 31) / (65536 + ((65536u + powers[i & 63]) << (i >> 6)));
+        m.chances[i] = (uint16_t)(chance < 8 ? 8 : chance);
+    }
+    for (uint32_t i = 0; i < (FLAG_SETS + 1) * INPUTS; i++) m.weights[i / INPUTS][i % INPUTS] = 20971;
+    TRY(read_states(in, &m.words, m.words.states, 1));
+    m.signs = m.flags + flags;
+    for (uint32_t i = 0, k = 0; i < n; i++) {
+        stream own = s[i];
+        if (!own.count) continue;
+        m.own = m.flags + FLAGS * (SHARED_CELLS + (size_t)k * OWN_CELLS);
+        m.own_signs = m.signs + SIGN_CELLS + (size_t)k * OWN_SIGNS;
+        m.centre = routes[k].zero;
+        TRY(make_symbols(&own, routes[k].way, &m.centre));
+        lay_out(&m.grid, &own);
+        TRY(mixing_symbols(&m, &own));
+        TRY(put_along(&m, &own, &s[i], &routes[k]));
+        k++;
+    }
+    for (uint32_t i = 0; i < m.words.count; i++) {
+        if (m.words.left || m.words.states[i] != STATE_LOW) return QAC_BAD_PAYLOAD;
+    }
+    f->top = mark;
+    return QAC_OK;
 }
 
 /* ---- deflate, lzma and zstd: bytes ---- */
@@ -1865,6 +2308,7 @@ static qac_error read_indices(input *in, uint32_t codec, const stream *s, uint32
     if (codec == TWOBYTE) return read_twobyte(in, s, n);
     if (codec == PRUNED) return read_pruned(in, s, n);
     if (codec == TRELLIS) return HAS_TRELLIS ? read_context(in, codec, s, n) : QAC_UNSUPPORTED_VERSION;
+    if (codec == MIXING) return HAS_MIXING ? read_mixing(in, s, n) : QAC_UNSUPPORTED_VERSION;
     return read_inner(in, codec, s, n);
 }
 
@@ -2696,6 +3140,8 @@ static stream index_stream(const tensor_record *t, uint32_t number, uint32_t lev
     s.axis1 = t->count && t->dims > 1 ? (amount)t->shape[1] : 1;
     s.deep = 1;
     for (uint32_t i = t->dims > 1 ? 2 : 0; t->count && i < t->dims; i++) s.deep *= (amount)t->shape[i];
+    s.kernels = t->count / s.deep;
+    s.last = t->count && t->dims > 2 ? (amount)t->shape[t->dims - 1] : 1;
     s.alphabet = t->levels[t->at_once ? t->level_count - 1 : 0];
     if (level > 0) {
         s.children = t->children;
@@ -3023,7 +3469,7 @@ static qac_error open_header(qac_file *f, const uint8_t *prefix) {
     f->top = 0;
     in = memory(f, header, decoded);
     in.bad = QAC_BAD_HEADER;
-    return read_header(f, &in, prefix[7], prefix[5] > 4);
+    return read_header(f, &in, prefix[7], prefix[5] > MINOR_VERSION);
 }
 
 static qac_error open_file(qac_file *f, const qac_source *source, qac_strictness strictness, void *arena, size_t bytes) {

@@ -1,10 +1,11 @@
-/* qac.h: read containers of the format .qac (SPEC.md, versions 1.0 to 1.5) on a device.
+/* qac.h: read containers of the format .qac (SPEC.md, versions 1.0 to 1.6) on a device.
  *
  * C99, without a library, without allocation and without recursion. All memory is an arena that the caller gives.
  * A file is hostile until it is checked: every size in it is bounded before it is used, and every function returns an
  * error that says what is wrong. If a function returns an error, what it has written to its output is invalid.
  *
- * What a device doesn't need can be left out of the code: QAC_NO_LZMA, QAC_NO_DEFLATE, QAC_NO_TRELLIS (defined when qac.c is compiled).
+ * What a device doesn't need can be left out of the code: QAC_NO_LZMA, QAC_NO_DEFLATE, QAC_NO_TRELLIS, QAC_NO_MIXING
+ * (defined when qac.c is compiled).
  * Files that use it are then refused; `qacomp compress --codec no-lzma,no-deflate,no-zstd` writes files that don't.
  * QAC_SMALL=1 chooses small loops instead of fast ones; it is the default where the compiler optimises for size (-Os).
  *

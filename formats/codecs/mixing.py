@@ -29,7 +29,9 @@ _LANE_BYTES, _MOST_LANES = 2000, 256  # a lane's state takes two bytes more than
 _FLAGS = 6  # mean magnitude above which flags are too many
 _LONG, _SAMPLE = 1 << 19, 1 << 16  # values from which a sample must show the gain; of the sample
 _WORTH = 0.98  # part of the bytes of the codec context that a sample may take, since reading takes longer
-_BLOCK_WORK, _VALUE_WORK = 200_000, 500  # nanoseconds of decoding the flags of one magnitude: a block, a value
+_BLOCK_WORK, _VALUE_WORK = 100_000, 300  # nanoseconds of decoding the flags of one magnitude: a block, a value
+_BYTE_WORK = 150_000
+"""Nanoseconds a byte above which a payload isn't used: readers refuse files that take more than 200,000."""
 
 
 @register
@@ -53,7 +55,7 @@ class Mixing(Codec):
         if sum(s.count for s in used) > _LONG and not _worth(present, used):
             return None
         found = [_symbols(part, stream) for part, stream in zip(present, used, strict=True)]
-        symbols = [_Symbols(stream, path) for stream, (path, _) in zip(used, found, strict=True)]
+        symbols = [Symbols(stream, path) for stream, (path, _) in zip(used, found, strict=True)]
         values = [part.astype(np.int64) - s.centre for (_, part), s in zip(found, symbols, strict=True)]
         wide = max(s.stream.alphabet for s in symbols) > MOST_SYMBOLS
         if wide or sum(int(np.abs(v).sum()) for v in values) > _FLAGS * sum(v.size for v in values):
@@ -61,23 +63,21 @@ class Mixing(Codec):
         coder = bitlanes.Recorder()
         _walk(symbols, coder, values)
         lanes = min(max(coder.cost() // (8 * _LANE_BYTES), 1), _MOST_LANES)
-        states, words = coder.coded(lanes)
         out = ByteWriter()
         out.uint(lanes)
         for stream, (path, _) in zip(used, found, strict=True):
             out.uint(4 * path.centre + path.way)
             if _starts_within(stream, path.way):
                 out.uint(path.start)
-        out.raw(states.astype("<u4").tobytes() + words.astype("<u2").tobytes())
-        return bytes(out.buffer)
+        payload = bytes(out.buffer) + _states_and_words(coder, lanes)
+        return payload if self.work(memoryview(payload), streams) <= _BYTE_WORK * len(payload) else None
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding, if every magnitude were as large as it may be."""
         total, used = super().work(payload, streams), [s for s in streams if s.count]
-        for symbols in _parameters(ByteReader(payload, CodecError), used)[1]:
+        for symbols in read_parameters(ByteReader(payload, CodecError), used)[1]:
             table = table_of(symbols.stream)
-            high, wide = table.parts()
-            each = high * wide * table.places * _BLOCK_WORK + table.count * _VALUE_WORK
+            each = table.number_of_blocks() * _BLOCK_WORK + table.count * _VALUE_WORK
             total += each * (symbols.most + 1)
         return total
 
@@ -89,7 +89,7 @@ class Mixing(Codec):
                 raise CodecError("a payload without symbols isn't empty; the file is damaged")
             return [np.zeros(0, word_dtype(stream)) for stream in streams]
         reader = ByteReader(payload, CodecError)
-        lanes, symbols = _parameters(reader, used)
+        lanes, symbols = read_parameters(reader, used)
         states = np.frombuffer(reader.raw(4 * lanes), "<u4")
         if not lanes or int(states.min()) < STATE_LOW:
             raise CodecError("a lane's state is below its range; the file is damaged")
@@ -103,7 +103,7 @@ class Mixing(Codec):
 
 
 @dataclass(frozen=True)
-class _Symbols:
+class Symbols:
     """The symbols of a stream of indices that has a path, or the indices themselves."""
 
     whole: Stream
@@ -151,7 +151,7 @@ def _starts_within(stream: Stream, way: int) -> bool:
     return way > paths.ALONG_FIRST and stream.start % paths.row_length(stream, way) > 0
 
 
-def _parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, list[_Symbols]]:
+def read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, list[Symbols]]:
     """Read the number of lanes, and centre and path of each stream. Raises CodecError."""
     lanes = reader.uint(MAX_LANES)
     found = []
@@ -162,13 +162,25 @@ def _parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, list[_
             raise CodecError("the codec mixing is used for indices that it can't hold; the file is damaged")
         if _starts_within(stream, path.way):
             path = replace(path, start=reader.uint(STATES - 1))
-        found.append(_Symbols(stream, path))
+        found.append(Symbols(stream, path))
     if any(symbols.stream.alphabet > MOST_SYMBOLS for symbols in found):
         raise CodecError("the codec mixing is used for an alphabet that is too large; the file is damaged")
     return lanes, found
 
 
-def _walk(symbols: Sequence[_Symbols], coder: Coder, values: Sequence[NDArray[np.int64]] | None) -> list[Array]:
+def coded(symbols: Sequence[Symbols], parts: Sequence[Array], lanes: int) -> bytes:
+    """Return the lanes' states and words of the symbols of all streams, each within its alphabet."""
+    coder = bitlanes.Recorder()
+    _walk(symbols, coder, [part.astype(np.int64) - s.centre for part, s in zip(parts, symbols, strict=True)])
+    return _states_and_words(coder, lanes)
+
+
+def _states_and_words(coder: bitlanes.Recorder, lanes: int) -> bytes:
+    states, words = coder.coded(lanes)
+    return states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+
+
+def _walk(symbols: Sequence[Symbols], coder: Coder, values: Sequence[NDArray[np.int64]] | None) -> list[Array]:
     """Code all streams, one after the other; return their symbols. values: distances from the centres, to encode."""
     walk = Walk(len(symbols), coder)
     found = []
@@ -178,7 +190,7 @@ def _walk(symbols: Sequence[_Symbols], coder: Coder, values: Sequence[NDArray[np
     return found
 
 
-def _indices(symbols: Array, described: _Symbols, whole: Stream) -> Array:
+def _indices(symbols: Array, described: Symbols, whole: Stream) -> Array:
     """Return the indices that decoded symbols stand for. Raises CodecError for one outside its codebook."""
     path, stream = described.path, described.stream
     if int(symbols.min()) < 0 or int(symbols.max()) >= stream.alphabet:

@@ -5,7 +5,7 @@ a range of rows and columns: first come the rows, then the columns, then the pla
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ class Table:
         """Give all blocks in their order; those without values are left out."""
         high, wide = self.parts()
         for top, bottom in _cuts(self.rows, high):
-            for left, right in _cuts(self.columns, wide):
+            for left, right in self._column_parts(wide):
                 rows = np.repeat(np.arange(top, bottom), right - left)
                 columns = np.tile(np.arange(left, right), bottom - top)
                 for place in range(self.places):
@@ -66,6 +66,37 @@ class Table:
                         yield Block(rows, columns, place)
                     elif there.any():
                         yield Block(rows[there], columns[there], place)
+
+    @property
+    def held(self) -> int:
+        """Return how many columns the stream has values in, at most; a part of a wide table has few."""
+        return min(self.columns, (self.count - 1) // self.places + 2)
+
+    def kernels(self, block: Block) -> Ints:
+        """Return the numbers of a block's kernels, below rows * held."""
+        return block.rows * self.held + self.columns_held(block)
+
+    def columns_held(self, block: Block) -> Ints:
+        """Return the numbers of a block's columns, below `held`: they are counted from the first value's column on."""
+        if self.held == self.columns:
+            return block.columns
+        return (block.columns - self.skipped // self.places) % self.columns
+
+    def number_of_blocks(self) -> int:
+        """Return the number of blocks, those without values included unless none of their columns has any."""
+        high, wide = self.parts()
+        return high * self.places * len(self._column_parts(wide))
+
+    def _column_parts(self, parts: int) -> list[tuple[int, int]]:
+        """Return the parts of the columns, as (start, stop), that may hold values of the stream."""
+        step = max(-(-self.columns // parts), 1)
+        first = self.skipped // self.places
+        behind = first + self.held - self.columns  # columns at the front that hold the end of the stream
+        numbers: Sequence[int] = range(-(-self.columns // step))
+        if self.held < self.columns:
+            tail = range(first // step, (min(first + self.held, self.columns) - 1) // step + 1)
+            numbers = sorted({*tail, *range(-(-max(behind, 0) // step))})
+        return [(number * step, min((number + 1) * step, self.columns)) for number in numbers]
 
     def positions(self, block: Block) -> Ints:
         """Return the positions in the stream of a block's values."""

@@ -60,18 +60,18 @@ class Surroundings:
         self.table = table
         self._magnitude_base = _bases(SHARED, OWN, streams, number)
         self._sign_base = _bases(SIGN_SHARED, SIGN_OWN, streams, number)
-        kernels = table.rows * table.columns
+        kernels = table.rows * table.held
         self._values: Ints = np.zeros((table.places, kernels), np.int64)
         self._total: Ints = np.zeros((2, 1), np.int64)
         self._row: Ints = np.zeros((2, table.rows), np.int64)
-        self._column: Ints = np.zeros((2, table.columns), np.int64)
+        self._column: Ints = np.zeros((2, table.held), np.int64)
         self._place: Ints = np.zeros((2, table.places), np.int64)
         self._kernel: Ints = np.zeros((2, kernels), np.int64)
         self._near = [_neighbours(place, table.width) for place in range(table.places)]
 
     def contexts(self, block: Block) -> tuple[Ints, "Signs"]:
         """Return the contexts of a block's magnitudes, (inputs, n), and what its signs' contexts need."""
-        kernels = block.rows * self.table.columns + block.columns
+        kernels, columns = self.table.kernels(block), self.table.columns_held(block)
         total, count = self._total[:, 0].tolist()
         mean = (256 * total + 128) // (count + 1)
         level = int(log2_fixed(np.array([mean + _FLOOR]))[0])
@@ -80,7 +80,7 @@ class Surroundings:
             means = (256 * scale * sums[0] + prior * mean) // (scale * sums[1] + prior)
             return log2_fixed(means + _FLOOR) - level
 
-        row, column = ratio(self._row, 3).take(block.rows), ratio(self._column, 3).take(block.columns)
+        row, column = ratio(self._row, 3).take(block.rows), ratio(self._column, 3).take(columns)
         place = int(ratio(self._place[:, block.place : block.place + 1], 4)[0])
         kernel = ratio(self._kernel.take(kernels, axis=1), 3, 2)
         around, weight, signed, sides = self._neighbourhood(block.place, kernels)
@@ -115,12 +115,12 @@ class Surroundings:
 
     def add(self, block: Block, values: Ints) -> None:
         """Add a block's values (n,)."""
-        kernels = block.rows * self.table.columns + block.columns
+        kernels, columns = self.table.kernels(block), self.table.columns_held(block)
         size = np.abs(values)
         self._values[block.place][kernels] = values
         self._kernel[0][kernels] += size
         self._kernel[1][kernels] += 1
-        for sums, where in ((self._row, block.rows), (self._column, block.columns)):
+        for sums, where in ((self._row, block.rows), (self._column, columns)):
             add_each(sums[0], where, size)
             add_each(sums[1], where)
         amounts = int(size.sum()), len(values)

@@ -126,17 +126,43 @@ def walked(symbols: Array, stream: Stream, path: Path) -> NDArray[np.uint8]:
     """Return the state before each symbol, (count,), in the codec's order; 0 without a path."""
     if path.way == NO_PATH or not symbols.size:
         return np.zeros(symbols.size, np.uint8)
-    length = row_length(stream, path.way)
-    skipped = _skipped(stream, path.way)
-    odd = _rows(((symbols ^ centre_of(path)) & 1).astype(np.uint8), skipped, length).T  # (length, rows)
-    states = np.empty(odd.shape, np.uint8)
-    state = np.zeros(odd.shape[1], np.uint8)
-    for j, parity in enumerate(np.ascontiguousarray(odd)):
-        if j == skipped:
-            state[0] = path.start
+    odd = ((symbols ^ centre_of(path)) & 1).astype(np.uint8)
+    return np.concatenate([_states(odd[run.part], run) for run in _runs(symbols.size, stream, path)])
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Values that follow each other. part: which ones; skipped: places of their first row before them; length: of a
+    row; start: the state before the first one.
+    """
+
+    part: slice
+    skipped: int
+    length: int
+    start: int
+
+
+def _runs(count: int, stream: Stream, path: Path) -> list[_Run]:
+    """Return all values as one run of rows; fewer than a row as runs of their own length, without what isn't there."""
+    length, skipped = row_length(stream, path.way), _skipped(stream, path.way)
+    if count >= length:
+        return [_Run(slice(0, count), skipped, length, path.start)]
+    first = min(length - skipped, count)
+    found = [_Run(slice(0, first), 0, first, path.start)]
+    return found if first == count else [*found, _Run(slice(first, count), 0, count - first, 0)]
+
+
+def _states(odd: NDArray[np.uint8], run: _Run) -> NDArray[np.uint8]:
+    """Return the state before each value of a run, from the parities of their symbols."""
+    columns = _rows(odd, run.skipped, run.length).T  # (length, rows)
+    states = np.empty(columns.shape, np.uint8)
+    state = np.zeros(columns.shape[1], np.uint8)
+    for j, parity in enumerate(np.ascontiguousarray(columns)):
+        if j == run.skipped:
+            state[0] = run.start
         states[j] = state
         state = NEXT.take(2 * state + parity)
-    return np.ascontiguousarray(states.T).reshape(-1)[skipped : skipped + symbols.size]
+    return np.ascontiguousarray(states.T).reshape(-1)[run.skipped : run.skipped + odd.size]
 
 
 def indices_of(symbols: Array, states: NDArray[np.uint8], stream: Stream, path: Path) -> Array:
@@ -188,24 +214,30 @@ def _evident(indices: Array, states: NDArray[np.uint8], centre: int) -> bool:
 
 def symbols_along(indices: Array, stream: Stream, path: Path) -> tuple[Array, NDArray[np.uint8]] | None:
     """Return the symbols of turned indices along a path, and the states before them; None if they don't follow it."""
-    length = row_length(stream, path.way)
-    skipped = _skipped(stream, path.way)
-    multiples = _rows(indices.astype(np.int32) - path.centre, skipped, length)
-    multiples.reshape(-1)[skipped + indices.size :] = 0
-    multiples.reshape(-1)[:skipped] = 0
-    columns = np.ascontiguousarray(multiples.T)
+    multiples, found = indices.astype(np.int32) - path.centre, []
+    for run in _runs(indices.size, stream, path):
+        along = _doubled(multiples[run.part], run)
+        if along is None:
+            return None
+        found.append(along)
+    symbols = np.concatenate([doubled for doubled, _ in found]) // 2 + centre_of(path)
+    before = np.concatenate([states for _, states in found])
+    return symbols.astype(np.uint8 if symbols.max() < 256 else np.uint16), before
+
+
+def _doubled(multiples: NDArray[np.int32], run: _Run) -> tuple[NDArray[np.int32], NDArray[np.uint8]] | None:
+    """Return twice the symbols of a run, less twice the centre, and the states; None if they don't follow the path."""
+    columns = np.ascontiguousarray(_rows(multiples, run.skipped, run.length).T)
     doubled, states = np.empty(columns.shape, np.int32), np.empty(columns.shape, np.uint8)
     state = np.zeros(columns.shape[1], np.uint8)
     for j, column in enumerate(columns):
-        if j == skipped:
-            state[0] = path.start
+        if j == run.skipped:
+            state[0] = run.start
         states[j] = state
         here = column + np.sign(column) * (state & 1)
         if (here & 1).any():
             return None
         doubled[j] = here
         state = NEXT.take(2 * state + (here >> 1 & 1).astype(np.uint8))
-    span = slice(skipped, skipped + indices.size)
-    symbols = np.ascontiguousarray(doubled.T).reshape(-1)[span] // 2 + centre_of(path)
-    before = np.ascontiguousarray(states.T).reshape(-1)[span]
-    return symbols.astype(np.uint8 if symbols.max() < 256 else np.uint16), before
+    span = slice(run.skipped, run.skipped + multiples.size)
+    return np.ascontiguousarray(doubled.T).reshape(-1)[span], np.ascontiguousarray(states.T).reshape(-1)[span]

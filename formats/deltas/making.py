@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from qacomp.formats.codec_choice import LEAVE_OUT
 from qacomp.formats.codecs import CODECS
 from qacomp.formats.codecs.lzma import Lzma
+from qacomp.formats.codecs.mixing import Mixing
 from qacomp.formats.codecs.planes import Planes
 from qacomp.formats.codecs.trellis import Trellis
 from qacomp.formats.codecs.zstd import Zstd
@@ -14,6 +15,7 @@ from qacomp.formats.deltas.file import DIFFERENCE, REFERRED, WHOLE, Delta, FileI
 from qacomp.formats.deltas.prediction import Base
 from qacomp.formats.deltas.sections import SectionContents
 
+_SINCE = {Trellis.id: 1, Mixing.id: 2}  # the minor versions that came with differences of these codecs
 _PART = 1 << 22  # bytes that are read at once
 _HEADER_CODEC = 6  # offset of the id of the header's codec in a container
 
@@ -44,10 +46,9 @@ def make_delta(old: Container, new: Container, advance: Callable[[], None] = lam
 
 
 def version_of(new: Container, steps: Sequence[Step]) -> tuple[int, int]:
-    """Return the lowest version that a delta with these steps needs: 1.1 for differences of the codec trellis."""
+    """Return the lowest version that a delta with these steps needs: some codecs' differences came later than 1.0."""
     pairs = zip(new.header.sections, steps, strict=True)
-    later = any(section.codec == Trellis.id and step.method == DIFFERENCE for section, step in pairs)
-    return (1, 1) if later else (1, 0)
+    return 1, max((_SINCE.get(section.codec, 0) for section, step in pairs if step.method == DIFFERENCE), default=0)
 
 
 def _left_out(old: Container, new: Container) -> tuple[str, ...]:

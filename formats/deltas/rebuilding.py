@@ -1,7 +1,7 @@
 """Make a section's payload again from what it decodes to, and from the choices of its encoder, which are few bytes.
 
-A payload of raw, bitpack, rans, context, trellis or planes is determined by its symbols and by its first fields: the
-tables of rans, the parameters of context. So a delta holds these fields instead of the payload.
+A payload of raw, bitpack, rans, context, trellis, mixing or planes is determined by its symbols and by its first
+fields: the tables of rans, the parameters of context. So a delta holds these fields instead of the payload.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,9 @@ from qacomp.formats.codecs.context import Context, check, encoded, read_paramete
 from qacomp.formats.codecs.contextlanes import Parameters, Runs, forward
 from qacomp.formats.codecs.frequencies import TableModel, from_codes, normalised
 from qacomp.formats.codecs.lanes import pack_tails
+from qacomp.formats.codecs.mixing import Mixing
+from qacomp.formats.codecs.mixing import coded as mixed
+from qacomp.formats.codecs.mixing import read_parameters as read_mixing_parameters
 from qacomp.formats.codecs.planes import RANS_FORM, RAW_FORM, ZSTD_FORM, Planes, byte_planes
 from qacomp.formats.codecs.rangecoder import RangeDecoder
 from qacomp.formats.codecs.rans import Rans, group_symbols
@@ -152,6 +155,28 @@ def _along(part: Array, stream: Stream, path: paths.Path) -> tuple[Array, Array]
     return found
 
 
+def _mixing_choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
+    used, reader = [s for s in streams if s.count], ByteReader(payload, CodecError)
+    if used:
+        read_mixing_parameters(reader, used)
+    return bytes(payload[: reader.position])
+
+
+def _mixing(choices: memoryview, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
+    parts, used = _used(parts, streams)
+    if not used:
+        return b""
+    reader = ByteReader(choices, CodecError)
+    lanes, symbols = read_mixing_parameters(reader, used)
+    reader.end()
+    if not 0 < lanes <= sum(stream.count for stream in used):
+        raise CodecError(_DAMAGED)
+    found = [_along(part, stream, s.path) for part, stream, s in zip(parts, used, symbols, strict=True)]
+    if any(int(states[0]) != s.path.start for (_, states), s in zip(found, symbols, strict=True)):
+        raise CodecError(_DAMAGED)
+    return bytes(choices) + mixed(symbols, [part for part, _ in found], lanes)
+
+
 def _rans_choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
     reader = ByteReader(payload, CodecError)
     if any(stream.count for stream in streams):
@@ -228,6 +253,7 @@ _FORMS = {
     Rans.id: _Form(_rans_choices, _rans),
     Context.id: _Form(_context_choices, _context),
     Trellis.id: _Form(_trellis_choices, _trellis),
+    Mixing.id: _Form(_mixing_choices, _mixing),
     Planes.id: _Form(_planes_choices, _planes),
 }
 

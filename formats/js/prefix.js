@@ -13,7 +13,7 @@ export const LEAVES = 4;
 
 /** The kinds of files that begin so. minor: the newest minor version that is known; flags: those that are. */
 export const CONTAINER = {
-  name: ".qac container", magic: [0x93, 0x51, 0x41, 0x43], minor: 5, flags: IN_BLOCKS | AT_ONCE | LEAVES,
+  name: ".qac container", magic: [0x93, 0x51, 0x41, 0x43], minor: 6, flags: IN_BLOCKS | AT_ONCE | LEAVES,
 };
 export const DELTA = { name: ".qacd delta", magic: [0x93, 0x51, 0x41, 0x44], minor: 1, flags: 0 };
 

@@ -10,8 +10,9 @@ from typing import Any, Self
 import tomli_w
 
 from qacomp.errors import ConfigError
-from qacomp.formats.codec_choice import LEAVE_OUT
+from qacomp.formats.codec_choice import ADD, LEAVE_OUT
 from qacomp.formats.codecs import standard_codecs
+from qacomp.formats.codecs.mixing import Mixing
 from qacomp.formats.regular import read_small
 from qacomp.options.checking import check_config
 from qacomp.options.converting import convert, type_name
@@ -19,6 +20,7 @@ from qacomp.options.declaration import Option, declarations
 from qacomp.options.distilling import DistillingOptions
 from qacomp.options.method import MethodChoice
 from qacomp.options.method_table import as_method
+from qacomp.options.needs import rate_aware
 from qacomp.options.network import NetworkOptions
 from qacomp.options.older import MOVED, RENAMED
 from qacomp.options.parts import parts_text, read_parts
@@ -76,11 +78,16 @@ class CompressConfig(
 
     @property
     def codecs(self) -> tuple[str, ...] | None:
-        """Return the names of the codecs that the writer tries; None for those of the format only."""
-        if self.codec is None:
-            return None
-        names = tuple(self.codec.split(","))
-        return names if all(name.startswith(LEAVE_OUT) for name in names) else (*standard_codecs(), *names)
+        """Return the names of the codecs that the writer tries, as `Coding` has them; None for the default ones.
+
+        Sharing by rate is for the smallest file, so it adds the codec mixing, which takes readers longer.
+        """
+        names = () if self.codec is None else tuple(self.codec.split(","))
+        if rate_aware(self) and not {f"{ADD}{Mixing.name}", f"{LEAVE_OUT}{Mixing.name}"} & {*names}:
+            names += (f"{ADD}{Mixing.name}",)
+        if not names or all(name.startswith((LEAVE_OUT, ADD)) for name in names):
+            return names or None
+        return (*standard_codecs(), *names)
 
     def to_toml(self) -> str:
         """Return TOML text from which `from_toml` makes an equal value; settings that are None are left out."""

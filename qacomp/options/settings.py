@@ -105,7 +105,9 @@ class Settings(TrainSettings, total=False):
     norms have fp12 then.
     """
     codec: str | None
-    """Also try this codec of an installed package, which a reader then needs; no-zstd,no-lzma: without these."""
+    """Also try this codec of an installed package, which a reader then needs; no-zstd,no-lzma: without these.
+    with-mixing: fewer bytes, longer to read; --sharing rate has it, unless no-mixing is named.
+    """
     target_size: str | None
     """Size of the file: 100KB, 100000, 12x (smaller than fp32) or 1.5bpw (bits per weight). 50KB,100KB: a
     progressive file, whose first 50 KB are a smaller model (level1).

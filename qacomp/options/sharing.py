@@ -135,7 +135,8 @@ class SharingOptions:
     codec: str | None = option(
         None,
         Option(
-            "Also try this codec of an installed package, which a reader then needs; no-zstd,no-lzma: without these.",
+            "Also try this codec of an installed package, which a reader then needs; no-zstd,no-lzma: without these. "
+            "with-mixing: fewer bytes, longer to read; --sharing rate has it, unless no-mixing is named.",
             _SHARING,
             registry="qacomp.formats.codecs:installed_codecs",
             check=check_codec,

@@ -169,9 +169,10 @@ def test_payloads_are_made_again(name: str, alphabet: int) -> None:
     assert choices is not None and rebuilt(codec.id, memoryview(choices), parts, streams) == payload
 
 
+@pytest.mark.parametrize("name", ["trellis", "mixing"])
 @pytest.mark.parametrize("way", ["rows", "first axis", "in the midst of a row"])
-def test_payloads_on_a_trellis_are_made_again(way: str) -> None:
-    codec = next(codec for codec in CODECS.values() if codec.name == "trellis")
+def test_payloads_on_a_trellis_are_made_again(way: str, name: str) -> None:
+    codec = next(codec for codec in CODECS.values() if codec.name == name)
     multiples = paths(24, 90)
     indices = (multiples.T if way == "first axis" else multiples) + 10
     streams = [Stream("indices", indices.size, 21, shape=indices.shape), Stream("indices", 33, 4, shape=(3, 11))]
@@ -192,15 +193,17 @@ def test_payloads_on_a_trellis_are_made_again(way: str) -> None:
                 rebuilt(codec.id, memoryview(hostile), parts, streams)
 
 
-def test_a_few_changes_on_a_trellis_take_few_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "version"), [("trellis", 1), ("mixing", 2)])
+def test_a_few_changes_on_a_trellis_take_few_bytes(tmp_path: Path, name: str, version: int) -> None:
     book = ((np.arange(21) - 10) / 64).astype(np.float32)
     old = paths(40, 200)
     new = old.copy()
     new[3] = paths(40, 200, seed=1)[3]
-    files = [saved({"w": SharedTensor(book, (part + 10).astype(np.uint8))}, tmp_path) for part in (old, new)]
+    tensors = [{"w": SharedTensor(book, (part + 10).astype(np.uint8))} for part in (old, new)]
+    files = [saved(t, tmp_path, coding=Coding((name, "planes", "zstd"))) for t in tensors]
     delta = made(*files)
     assert len(delta) < 0.15 * len(files[1]) and applied(files[0], delta) == files[1]
-    assert read_delta(memoryview(delta), "d").version == (1, 1)
+    assert read_delta(memoryview(delta), "d").version == (1, version)
     assert read_delta(memoryview(made(files[0], files[0])), "d").version == (1, 0)
 
 

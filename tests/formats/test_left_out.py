@@ -8,6 +8,7 @@ from resign import parts
 
 from qacomp.errors import ConfigError
 from qacomp.formats import Coding, SharedTensor, open_file, save_file
+from qacomp.formats.codec_choice import default_codecs
 from qacomp.formats.codecs import planes
 from qacomp.formats.writer import Tensor
 from qacomp.options.config import CompressConfig
@@ -40,7 +41,19 @@ def test_zstd_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_setting_leaves_a_codec_of_the_format_out() -> None:
-    assert CompressConfig(codec="no-zstd").check().codecs == ("no-zstd",)
-    assert CompressConfig(codec="no-zstd,no-lzma").check().codecs == ("no-zstd", "no-lzma")
+    assert CompressConfig(k=4, codec="no-zstd").check().codecs == ("no-zstd",)
+    assert CompressConfig(k=4, codec="no-zstd,no-lzma").check().codecs == ("no-zstd", "no-lzma")
     with pytest.raises(ConfigError, match="stored raw"):
         CompressConfig(codec="no-raw").check()
+
+
+def test_sharing_by_rate_adds_the_codec_mixing() -> None:
+    assert CompressConfig(k=4).codecs is None and CompressConfig().codecs == ("with-mixing",)
+    assert CompressConfig(codec="no-zstd").codecs == ("no-zstd", "with-mixing")
+    assert CompressConfig(codec="no-mixing").check().codecs == ("no-mixing",)
+    assert CompressConfig(k=4, codec="with-mixing").check().codecs == ("with-mixing",)
+    with pytest.raises(ConfigError, match="with-mixing, or no-mixing"):
+        CompressConfig(codec="mixing").check()
+    tried = Coding(("no-zstd", "with-mixing")).tried
+    assert tried is not None and "mixing" in tried and "no-zstd" in tried and "mixing" not in default_codecs()
+    assert Coding(("no-zstd", "with-mixing")).newer == Coding().newer  # a graph is coded as ever

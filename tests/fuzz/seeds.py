@@ -123,6 +123,10 @@ def _seeds() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
             {"w": on_trellis((9, 8)), "p": shared((4, 5), 4)},
             {"coding": Coding(codecs=("trellis", "raw"))},
         ),
+        "mixing": (
+            {"w": on_trellis((9, 8)), "k": shared((5, 7, 3, 3), 6), "v": shared((40,), 3)},
+            {"coding": Coding(codecs=("mixing", "raw"))},
+        ),
         "pruned": (
             {"w": pruned((20, 9)), "v": pruned((12, 10, 2))},
             {"coding": Coding(codecs=("pruned", "raw"))},

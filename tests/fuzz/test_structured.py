@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 CODECS = {
     *("raw", "bitpack", "huffman", "rans", "context", "planes"),
-    *("zstd", "lzma", "twobyte", "codebooks", "grids", "deflate", "pruned", "trellis"),
+    *("zstd", "lzma", "twobyte", "codebooks", "grids", "deflate", "pruned", "trellis", "mixing"),
 }
 
 
@@ -51,7 +51,7 @@ def test_seeds_hold_every_codec_and_version(trials: object) -> None:
         with open_file(data) as container:
             codecs |= {section.codec for section in container.sections}
             versions.add(container.version)
-    assert codecs == CODECS and versions == {(1, minor) for minor in range(6)}
+    assert codecs == CODECS and versions == {(1, minor) for minor in range(7)}
 
 
 def test_a_reader_that_raises_something_else_is_found(

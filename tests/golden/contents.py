@@ -191,6 +191,24 @@ def trellis() -> Contents:
     return tensors, {"coding": Coding(codecs=("trellis", "planes"))}
 
 
+def mixing() -> Contents:
+    """Smooth kernels, a matrix, a part of a large tensor and indices on a trellis (version 1.6)."""
+    noise = numbers(40 * 8 * 25, 101).reshape(40, 8, 5, 5) % 13 - 6
+    smooth = noise.cumsum(axis=2).cumsum(axis=3) // 8
+    small = np.clip(smooth[:, :, :3, :3], -5, 6) + 5
+    matrix = np.where(numbers(30 * 50, 102) % 4, 2, indices((1500,), 7, 103)).reshape(30, 50)
+    matrix[:, 10:20] = 2
+    tensors = {
+        "conv": SharedTensor(codebook(12), small.astype(np.uint8)),
+        "wide": SharedTensor(codebook(41), (np.clip(smooth, -20, 20) + 20).astype(np.uint8)),
+        "matrix": SharedTensor(codebook(7), matrix.astype(np.uint8)),
+        "vector": SharedTensor(codebook(3), indices((70,), 3, 104)),
+        "path": trellis()[0]["conv"],
+        "across": trellis()[0]["across"],
+    }
+    return tensors, {"coding": Coding(codecs=("mixing", "planes"), chunk_log2=11)}
+
+
 GOLDEN: dict[str, Callable[[], Contents]] = {
     "tiny": tiny,
     "dtypes": dtypes,
@@ -212,6 +230,7 @@ GOLDEN: dict[str, Callable[[], Contents]] = {
     "pruned": pruned,
     "leaves": leaves,
     "trellis": trellis,
+    "mixing": mixing,
 }
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import { inflate } from "./deflate.js";
 import { readGrids } from "./grids.js";
 import { readHuffman } from "./huffman.js";
 import { unpackLzma } from "./lzma.js";
+import { readMixing } from "./mixing.js";
 import { readBitpack, readRaw } from "./plain.js";
 import { readPlanes } from "./planes.js";
 import { readPruned } from "./pruned.js";
@@ -18,7 +19,8 @@ import { readTwobyte } from "./twobyte.js";
 
 export const [
   RAW, BITPACK, HUFFMAN, RANS, CONTEXT, PLANES, ZSTD, LZMA, TWOBYTE, CODEBOOKS, GRIDS, DEFLATE, PRUNED, TRELLIS,
-] = Array(14).keys();
+  MIXING,
+] = Array(15).keys();
 const INNER = [RAW, BITPACK, HUFFMAN, RANS, CONTEXT, ZSTD, LZMA];
 const OF_VALUES = [PLANES, CODEBOOKS, GRIDS, DEFLATE];
 
@@ -29,15 +31,17 @@ function unknown(codec) {
 
 /**
  * Read the streams of a section with indices, one array of symbols each.
- * options.zstd(input, bytes) decodes a Zstandard frame; options.spend(cells) bounds the work of the codec context.
+ * options.zstd(input, bytes) decodes a Zstandard frame; options.spend(cells) bounds the work of the codecs context,
+ * trellis and mixing.
  */
 export function readIndices(input, codec, streams, options) {
   const inner = (part, id, parts) => readInner(part, id, parts, options);
   if (codec === TWOBYTE) return readTwobyte(input, streams, inner, [RAW, RANS, CONTEXT]);
   if (codec === PRUNED) return readPruned(input, streams, inner, INNER);
   if (codec === TRELLIS) return readTrellis(input, streams, options);
+  if (codec === MIXING) return readMixing(input, streams, options);
   if (OF_VALUES.includes(codec)) throw new HeaderError(`indices can't have codec ${codec}; the file is damaged`);
-  if (codec > TRELLIS) throw unknown(codec);
+  if (codec > MIXING) throw unknown(codec);
   return inner(input, codec, streams);
 }
 
@@ -67,6 +71,6 @@ export function readValues(input, codec, streams, type, options) {
   if (codec === ZSTD) return options.zstd(input, total * width);
   if (codec === LZMA) return unpackLzma(input, total * width);
   if (codec === DEFLATE && type === UINT8) return inflate(input, total);
-  if (codec > TRELLIS) throw unknown(codec);
+  if (codec > MIXING) throw unknown(codec);
   throw new HeaderError(`these values can't have codec ${codec}; the file is damaged`);
 }

@@ -50,16 +50,15 @@ export function rebuildTrellis(choices, streams, parts, spend) {
 function beginPaths(input, streams, spend) {
   const paths = [];
   const walk = begin(input, streams, spend, (stream, zero) => {
-    const path = readPath(input, stream, zero);
+    const path = pathOf(input, stream, zero, input.uint(FROM_THIRD));
     paths.push(path);
     return { stream: path.symbols, centre: path.centre, way: path.way };
   });
   return { walk, paths };
 }
 
-/** Read the way of a stream. Returns the stream, its symbols' stream, the symbol of zero, and the length of a row. */
-function readPath(input, stream, zero) {
-  const way = input.uint(FROM_THIRD);
+/** Return how a stream follows the trellis: its symbols' stream, the symbol of zero, and the length of a row. */
+export function pathOf(input, stream, zero, way) {
   const whole = stream.axis1 * stream.deep;
   if (stream.children || (way && stream.dims < 2)) input.fail("it is used for indices that it can't hold");
   const path = { stream, way, zero, centre: zero, symbols: stream, row: 1, start: stream.start };
@@ -71,7 +70,7 @@ function readPath(input, stream, zero) {
     if (stream.start % whole || stream.count % whole) input.fail("it is used for a part of a row");
     path.row = stream.count / whole;
     path.start = 0;
-    Object.assign(path.symbols, { start: 0, axis1: path.row, deep: 1 });
+    Object.assign(path.symbols, { start: 0, dims: 2, axis0: whole, axis1: path.row, deep: 1, width: 1 });
   }
   return path;
 }
