@@ -65,6 +65,10 @@ enum { MIXING = TRELLIS + 1, CODECS };
 #else
 #define HAS_MIXING 1
 #endif
+#ifndef KEEPS_BITS
+#define KEEPS_BITS 0 /* mixing: whether the bits of known symbols are kept, to encode them; qac_delta.c sets it */
+#endif
+#define KNOWN(m) (KEEPS_BITS && (m)->kept)
 enum { MEASURE_LEAN = 1, MEASURE_FAST = 2 };
 
 #define MINOR_VERSION 6 /* of the format */
@@ -1472,12 +1476,17 @@ typedef struct mixer {
     uint16_t *logs, *chances;             /* logarithm of a count; probability of the rarer bit, by its odds' size */
     tally *flags, *own, *signs, *own_signs; /* shared contexts, and those of the stream */
     uint32_t *cells;                      /* of a block: cells of the four inputs that have any, 6, 8, 9 and 5 bits */
-    uint16_t *around;                     /* what signs depend on, in 3, 3 and 4 bits, and whether minus is expected */
+    uint16_t *around;                     /* what signs depend on, in 3, 3 and 4 bits; is minus expected; is it known */
     uint16_t *list;                       /* values of which a bit follows; the highest bit is that bit */
     uint8_t *sizes, *symbols;             /* magnitudes of a block, symbols of the stream */
     mean *rows, *columns, *by_place, all;
-    uint32_t mean, place, centre;
+    route *routes;
+    amount total, tallies;                /* how many symbols and contexts there are */
+    uint32_t mean, place, centre, used;   /* used: how many streams have symbols */
     int32_t level, weights[FLAG_SETS + 1][INPUTS];
+    uint16_t *kept;         /* of known symbols: a ring of bits with their probabilities; behind a batch its length */
+    amount room, next;      /* the size of the ring, and where the next entry goes */
+    uint64_t entries, stop; /* how many entries there were, and after how many there are enough */
 } mixer;
 
 static void lay_out(grid *t, const stream *s) {
@@ -1593,6 +1602,10 @@ static uint32_t survey(mixer *m) {
             m->around[n] = (uint16_t)(reached(ratios, smoothness) | reached(sums, far) << 3 | (uint32_t)side << 6 |
                                       (uint32_t)(away < 0) << 10);
             m->sizes[n] = 0;
+            if (KNOWN(m)) {
+                m->sizes[n] = (uint8_t)(*here > m->centre ? *here - m->centre : m->centre - *here);
+                m->around[n] = (uint16_t)(m->around[n] | (uint32_t)(*here < m->centre) << 11);
+            }
             m->list[n] = (uint16_t)n;
             n++;
         }
@@ -1619,7 +1632,16 @@ static void find_tallies(const mixer *m, uint32_t i, uint32_t bit, tally **found
     }
 }
 
-/* Decode a bit of each value of the list, then learn them. */
+/* Keep a bit, or the length of a batch; returns whether there weren't enough before. */
+static int keep_bit(mixer *m, uint32_t entry) {
+    if (m->entries == m->stop) return 0;
+    m->kept[m->next] = (uint16_t)entry;
+    m->entries++;
+    if (++m->next == m->room) m->next = 0;
+    return 1;
+}
+
+/* Decode a bit of each value of the list, then learn them. Known bits are kept; QAC_BAD_PAYLOAD if there are enough. */
 static qac_error decode_bits(mixer *m, uint32_t n, uint32_t bit) {
     int32_t *weights = m->weights[bit == SIGN ? FLAG_SETS : bit < FLAG_SETS ? bit : FLAG_SETS - 1], odds[INPUTS];
     int64_t gradient[INPUTS] = {0};
@@ -1637,16 +1659,24 @@ static qac_error decode_bits(mixer *m, uint32_t n, uint32_t bit) {
         int32_t x = (int32_t)(mixed >> 16) - (1 << 24);
         uint32_t chance = m->chances[lesser((uint32_t)(x < 0 ? -x : x), CHANCES - 1)];
         if (x >= 0) chance = 32768 - chance;
-        uint32_t state = l->states[number], slot = state & 32767, one = slot < chance;
-        state = (one ? chance : 32768 - chance) * (state >> 15) + slot - (one ? 0 : chance);
-        if (state < STATE_LOW) {
-            if (!l->left) return QAC_BAD_PAYLOAD;
-            state = state << 16 | load16(l->words);
-            l->words += 2;
-            l->left--;
+        uint32_t one;
+        if (KNOWN(m)) {
+            uint32_t value = m->list[k], around = m->around[value];
+            one = bit == SIGN ? (around >> 11 & 1) == (around >> 10 & 1) : m->sizes[value] > bit;
+            if (!keep_bit(m, chance << 1 | one)) return QAC_BAD_PAYLOAD;
+        } else {
+            uint32_t state = l->states[number], slot = state & 32767;
+            one = slot < chance;
+            state = (one ? chance : 32768 - chance) * (state >> 15) + slot - (one ? 0 : chance);
+            if (state < STATE_LOW) {
+                if (!l->left) return QAC_BAD_PAYLOAD;
+                state = state << 16 | load16(l->words);
+                l->words += 2;
+                l->left--;
+            }
+            l->states[number] = state;
+            if (++number == l->count) number = 0;
         }
-        l->states[number] = state;
-        if (++number == l->count) number = 0;
         m->list[k] = (uint16_t)(m->list[k] | one << 15);
         int32_t error = (int32_t)(one << 15) - (int32_t)chance;
         uint32_t spread = chance * (32768 - chance) >> 15; /* odds are below 700: their squares times this fit */
@@ -1655,6 +1685,7 @@ static qac_error decode_bits(mixer *m, uint32_t n, uint32_t bit) {
             curvature[i] += (uint32_t)(odds[i] * odds[i]) * spread;
         }
     }
+    if (KNOWN(m) && !keep_bit(m, n)) return QAC_BAD_PAYLOAD;
     for (uint32_t i = 0; i < INPUTS; i++) { /* a block has at most 2^14 values, so a gradient is below 2^40 */
         const int64_t heaviest = 1 << 20, slope = gradient[i];
         int64_t step = (int64_t)(((uint64_t)(slope < 0 ? -slope : slope) << 18) / (curvature[i] + 2000000000u));
@@ -1690,7 +1721,7 @@ static qac_error mixing_block(mixer *m, uint32_t alphabet, uint32_t most) {
         for (uint32_t k = 0; k < left; k++) {
             uint32_t i = m->list[k] & 32767;
             if (m->list[k] == i) continue;
-            m->sizes[i]++;
+            if (!KNOWN(m)) m->sizes[i]++;
             m->list[stay++] = (uint16_t)i;
         }
         left = stay;
@@ -1777,21 +1808,22 @@ static qac_error put_along(const mixer *m, const stream *s, const stream *whole,
     return QAC_OK;
 }
 
-static qac_error read_mixing(input *in, const stream *s, uint32_t n) {
+/* Read the parameters of a payload, and take the model's memory. all: whether the symbols of all streams stay. */
+static qac_error start_mixing(input *in, const stream *s, uint32_t n, int all, mixer *m) {
     qac_file *f = in->file;
-    amount mark = f->top, longest = 0, rows = 0, columns = 0, block = 0, total;
+    amount longest = 0, rows = 0, columns = 0, block = 0;
     uint32_t largest, used, number = 0, centre;
-    mixer m;
-    memset(&m, 0, sizeof m);
-    total = total_of(s, n, &largest, &used);
-    if (!total) return at_end(in);
-    if (total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* as under context */
-    m.words.count = get_u32(in, MAX_LANES);
-    route *routes = take(f, used * sizeof *routes);
-    if (!routes) return too_small(f);
+    memset(m, 0, sizeof *m);
+    m->total = total_of(s, n, &largest, &used);
+    if (!m->total) return at_end(in);
+    if (m->total > 1u << 30) return QAC_LIMIT_EXCEEDED; /* as under context */
+    m->words.count = get_u32(in, MAX_LANES);
+    m->used = used;
+    m->routes = take(f, used * sizeof *m->routes);
+    if (!m->routes) return too_small(f);
     for (uint32_t i = 0; i < n; i++) {
         stream own = s[i];
-        route *r = &routes[number];
+        route *r = &m->routes[number];
         if (!own.count) continue;
         centre = get_u32(in, 4 * own.alphabet - 1);
         r->way = centre & 3;
@@ -1801,50 +1833,75 @@ static qac_error read_mixing(input *in, const stream *s, uint32_t n) {
         TRY(make_symbols(&own, r->way, &centre));
         if (own.alphabet > 256) return QAC_BAD_PAYLOAD;
         r->trail = (uint8_t)(r->way > ALONG_FIRST && own.start % row ? get_u32(in, 7) : 0);
-        lay_out(&m.grid, &own);
+        lay_out(&m->grid, &own);
         longest = greater(longest, own.count);
-        rows = greater(rows, m.grid.rows);
-        columns = greater(columns, m.grid.slots);
-        block = greater(block, lesser(own.count, m.grid.tall * m.grid.broad));
+        rows = greater(rows, m->grid.rows);
+        columns = greater(columns, m->grid.slots);
+        block = greater(block, lesser(own.count, m->grid.tall * m->grid.broad));
         number++;
     }
-    if (!m.words.count) return QAC_BAD_PAYLOAD;
-    amount flags = FLAGS * (SHARED_CELLS + (amount)used * OWN_CELLS), signs = SIGN_CELLS + (amount)used * OWN_SIGNS;
-    m.flags = take_zeros(f, (flags + signs) * sizeof *m.flags);
-    m.words.states = take(f, 4 * (amount)m.words.count);
-    m.steps = take(f, 256);
-    m.logs = take(f, 2 * COUNTS);
-    m.chances = take(f, 2 * CHANCES);
-    m.by_place = take(f, MOST_PLACES * sizeof(mean));
-    m.rows = take(f, rows * sizeof(mean));
-    m.columns = take(f, columns * sizeof(mean));
-    m.symbols = take(f, longest);
-    m.cells = take(f, 4 * block);
-    m.around = take(f, 2 * block);
-    m.list = take(f, 2 * block);
-    m.sizes = take(f, block);
-    ALLOCATED(f, mark);
-    make_logs(m.steps);
-    for (uint32_t i = 0; i < COUNTS; i++) m.logs[i] = (uint16_t)logarithm(m.steps, 5 * i + 2);
+    if (!m->words.count) return QAC_BAD_PAYLOAD;
+    m->tallies = SIGN_CELLS + (amount)used * OWN_SIGNS + FLAGS * (SHARED_CELLS + (amount)used * OWN_CELLS);
+    m->signs = take(f, m->tallies * sizeof *m->signs); /* those of signs come first */
+    m->words.states = take(f, 4 * (amount)m->words.count);
+    m->steps = take(f, 256);
+    m->logs = take(f, 2 * COUNTS);
+    m->chances = take(f, 2 * CHANCES);
+    m->by_place = take(f, MOST_PLACES * sizeof(mean));
+    m->rows = take(f, rows * sizeof(mean));
+    m->columns = take(f, columns * sizeof(mean));
+    m->symbols = take(f, all ? m->total : longest);
+    m->cells = take(f, 4 * block);
+    m->around = take(f, 2 * block);
+    m->list = take(f, 2 * block);
+    m->sizes = take(f, block);
+    return QAC_OK;
+}
+
+/* Set what doesn't change. */
+static void prepare_mixing(mixer *m) {
+    m->flags = m->signs + SIGN_CELLS + (size_t)m->used * OWN_SIGNS;
+    make_logs(m->steps);
+    for (uint32_t i = 0; i < COUNTS; i++) m->logs[i] = (uint16_t)logarithm(m->steps, 5 * i + 2);
     for (uint32_t i = 0; i < CHANCES; i++) {
         uint32_t chance = (1u << 31) / (65536 + ((65536u + powers[i & 63]) << (i >> 6)));
-        m.chances[i] = (uint16_t)(chance < 8 ? 8 : chance);
+        m->chances[i] = (uint16_t)(chance < 8 ? 8 : chance);
     }
-    for (uint32_t i = 0; i < (FLAG_SETS + 1) * INPUTS; i++) m.weights[i / INPUTS][i % INPUTS] = 20971;
-    TRY(read_states(in, &m.words, m.words.states, 1));
-    m.signs = m.flags + flags;
-    for (uint32_t i = 0, k = 0; i < n; i++) {
+}
+
+/* Decode all streams, or keep the bits of their symbols, which stand one stream after the other. */
+static qac_error mixing_streams(mixer *m, const stream *s, uint32_t n) {
+    memset(m->signs, 0, m->tallies * sizeof *m->signs);
+    for (uint32_t i = 0; i < (FLAG_SETS + 1) * INPUTS; i++) m->weights[i / INPUTS][i % INPUTS] = 20971;
+    const route *r = m->routes;
+    m->own_signs = m->signs + SIGN_CELLS;
+    m->own = m->flags + FLAGS * SHARED_CELLS;
+    for (uint32_t i = 0; i < n; i++) {
         stream own = s[i];
         if (!own.count) continue;
-        m.own = m.flags + FLAGS * (SHARED_CELLS + (size_t)k * OWN_CELLS);
-        m.own_signs = m.signs + SIGN_CELLS + (size_t)k * OWN_SIGNS;
-        m.centre = routes[k].zero;
-        TRY(make_symbols(&own, routes[k].way, &m.centre));
-        lay_out(&m.grid, &own);
-        TRY(mixing_symbols(&m, &own));
-        TRY(put_along(&m, &own, &s[i], &routes[k]));
-        k++;
+        m->centre = r->zero;
+        TRY(make_symbols(&own, r->way, &m->centre));
+        lay_out(&m->grid, &own);
+        TRY(mixing_symbols(m, &own));
+        if (KNOWN(m)) m->symbols += own.count;
+        else TRY(put_along(m, &own, &s[i], r));
+        m->own += FLAGS * OWN_CELLS;
+        m->own_signs += OWN_SIGNS;
+        r++;
     }
+    return QAC_OK;
+}
+
+static qac_error read_mixing(input *in, const stream *s, uint32_t n) {
+    qac_file *f = in->file;
+    amount mark = f->top;
+    mixer m;
+    TRY(start_mixing(in, s, n, 0, &m));
+    if (!m.total) return QAC_OK;
+    ALLOCATED(f, mark);
+    prepare_mixing(&m);
+    TRY(read_states(in, &m.words, m.words.states, 1));
+    TRY(mixing_streams(&m, s, n));
     for (uint32_t i = 0; i < m.words.count; i++) {
         if (m.words.left || m.words.states[i] != STATE_LOW) return QAC_BAD_PAYLOAD;
     }

@@ -3,12 +3,13 @@
  * a program without deltas has the decoder alone.
  *
  * Read it from top to bottom: the digest; the files, which share one arena; the parts of a section; what the base predicts;
- * the differences; the encoders (bitpack, rans, context, trellis, planes), which make the bytes of a section again; a whole
- * section; the functions of qac_delta.h.
+ * the differences; the encoders (bitpack, rans, context, trellis, mixing, planes), which make the bytes of a section
+ * again; a whole section; the functions of qac_delta.h.
  *
  * The rules of qac.c hold here too. Of the three files, `made` (the new one) has the top of the stack in the arena; the
  * others borrow it (`lend`) while they read.
  */
+#define KEEPS_BITS 1 /* of mixing, while they are encoded */
 #include "qac.c"
 
 #include "qac_delta.h"
@@ -832,6 +833,14 @@ static qac_error encode_epoch(replay *r, uint32_t epoch, output *out) {
     return error;
 }
 
+/* Move on along a trellis; returns the symbol of an index, or NOWHERE if the index isn't on the path. */
+static uint32_t symbol_along(uint8_t *trail, uint32_t index, uint32_t centre, uint32_t zero) {
+    int32_t away = (int32_t)index - (int32_t)zero, doubled = away + ((away > 0) - (away < 0)) * (*trail & 1);
+    if (doubled & 1) return NOWHERE;
+    *trail = (uint8_t)trail_after(*trail, (uint32_t)(doubled / 2));
+    return (uint32_t)((int32_t)centre + doubled / 2);
+}
+
 /* Turn the indices of a stream of trellis into symbols, in place, and note the states of the lanes that begin in it.
  * l: where it starts; place: its first symbol's among all; lane_number, next: the next lane to begin, and its place. */
 static qac_error follow(replay *r, lane *l, amount place, uint32_t *lane_number, amount *next) {
@@ -846,11 +855,9 @@ static qac_error follow(replay *r, lane *l, amount place, uint32_t *lane_number,
             ++*lane_number;
         }
         if (c->way) {
-            int32_t away = (int32_t)got(&m->s[number], at) - (int32_t)c->zero;
-            int32_t doubled = away + ((away > 0) - (away < 0)) * (l->trail & 1);
-            if (doubled & 1) return QAC_BAD_PAYLOAD;
-            put(&m->s[number], at, (uint32_t)((int32_t)c->centre + doubled / 2));
-            l->trail = (uint8_t)trail_after(l->trail, (uint32_t)(doubled / 2));
+            uint32_t symbol = symbol_along(&l->trail, got(&m->s[number], at), c->centre, c->zero);
+            if (symbol == NOWHERE) return QAC_BAD_PAYLOAD;
+            put(&m->s[number], at, symbol);
         }
         if (++l->at == l->turn) lane_turn(m, l);
     }
@@ -918,6 +925,68 @@ static qac_error encode_context(qac_file *f, input *in, int trellis, stream *s, 
         memcpy(out->end, choices, length);
         memcpy(out->end + length, r.trails + 1, states);
     }
+    f->top = mark;
+    return QAC_OK;
+}
+
+/* Write the symbols of a stream of mixing: the inverse of put_along. */
+static qac_error symbols_of(const stream *whole, const route *r, uint8_t *symbols) {
+    stream s = *whole;
+    uint32_t centre = r->zero;
+    uint8_t trail = r->trail;
+    TRY(make_symbols(&s, r->way, &centre));
+    amount row = r->way == FROM_THIRD ? s.deep : s.axis1 * s.deep, rows = s.count / row, at = 0, in_row = s.start % row;
+    for (amount i = 0; i < s.count; i++) {
+        uint32_t symbol = got(whole, r->way == ALONG_FIRST ? in_row * rows + at : i);
+        if (in_row == 0) trail = 0;
+        if (r->way) symbol = symbol_along(&trail, symbol, centre, r->zero);
+        if (symbol == NOWHERE) return QAC_BAD_PAYLOAD;
+        symbols[i] = (uint8_t)symbol;
+        if (++in_row == row) {
+            in_row = 0;
+            at++;
+        }
+    }
+    return QAC_OK;
+}
+
+/* Make a payload of mixing, as encode_rans does its own. The streams aren't empty. rANS takes the last bit first. So the
+ * model runs, and a ring has its last bits; then it runs from the start again, up to the bits that are encoded already,
+ * and so on until all are. Memory: the decoder's, a byte for each symbol, and eight for the ring, which are four bits
+ * with their probabilities: the model seldom runs more than twice. */
+static qac_error encode_mixing(qac_file *f, input *in, const stream *s, uint32_t n, output *out) {
+    amount mark = f->top, length = rest(in), at = 0;
+    const uint8_t *choices = in->at;
+    uint32_t left = 0; /* bits of a batch */
+    mixer m;
+    TRY(start_mixing(in, s, n, 1, &m));
+    TRY(at_end(in));
+    if (m.words.count > m.total) return QAC_BAD_PAYLOAD;
+    m.room = 4 * lesser(m.total, SIZE_MAX >> 4) + 1024; /* what is twice the room is a number still */
+    m.kept = take(f, 2 * m.room);
+    ALLOCATED(f, mark);
+    prepare_mixing(&m);
+    for (uint32_t i = 0; i < n; at += s[i++].count) TRY(symbols_of(&s[i], &m.routes[i], m.symbols + at));
+    for (uint32_t i = 0; i < m.words.count; i++) m.words.states[i] = STATE_LOW;
+    for (m.stop = UINT64_MAX; m.stop > 0;) {
+        uint8_t *symbols = m.symbols;
+        m.entries = m.next = 0;
+        qac_error error = mixing_streams(&m, s, n);
+        if (m.entries != m.stop) TRY(error); /* else there are enough */
+        m.symbols = symbols;
+        amount number = m.entries < m.room ? (amount)m.entries : m.room;
+        for (m.stop = m.entries - number; number > 0; number--) {
+            m.next = (m.next ? m.next : m.room) - 1;
+            uint32_t entry = m.kept[m.next], chance = entry >> 1;
+            if (left == 0) {
+                left = entry;
+                continue;
+            }
+            uint32_t *state = &m.words.states[--left % m.words.count];
+            TRY(entry & 1 ? put_symbol(out, state, 0, chance, 15) : put_symbol(out, state, chance, 32768 - chance, 15));
+        }
+    }
+    TRY(put_front(out, choices, length, (const uint8_t *)m.words.states, 4, m.words.count));
     f->top = mark;
     return QAC_OK;
 }
@@ -1357,8 +1426,10 @@ static qac_error make_indices(qac_delta *d, uint32_t place, uint8_t **made) {
     change_model model;
     making m;
     TRY(start_making(d, place, 1, &m));
-    int trellis = HAS_TRELLIS && m.codec == TRELLIS;
-    if (m.codec != RAW && m.codec != BITPACK && m.codec != RANS && m.codec != CONTEXT && !trellis) return QAC_UNSUPPORTED_DELTA;
+    int trellis = HAS_TRELLIS && m.codec == TRELLIS, mixing = HAS_MIXING && m.codec == MIXING;
+    if (m.codec != RAW && m.codec != BITPACK && m.codec != RANS && m.codec != CONTEXT && !trellis && !mixing) {
+        return QAC_UNSUPPORTED_DELTA;
+    }
     memset(&model, 0, sizeof model);
     for (uint32_t i = 0; i < 36; i++) model.changed[i].zero = 32768;
     for (uint32_t i = 0; i < 3; i++) model.up[i].zero = 32768;
@@ -1384,6 +1455,7 @@ static qac_error make_indices(qac_delta *d, uint32_t place, uint8_t **made) {
     output out = {m.out, offset(m.out, section_of(f, place)->stored_bytes)};
     if (m.codec == RANS) TRY(encode_rans(f, &m.choices, m.streams, m.n, &out));
     else if (m.codec == CONTEXT || trellis) TRY(encode_context(f, &m.choices, trellis, m.streams, m.n, &out));
+    else if (mixing) TRY(encode_mixing(f, &m.choices, m.streams, m.n, &out));
     else TRY(at_end(&m.choices));
     if (!f->measuring && m.codec == RAW) TRY(put_raw(&out, m.streams, m.n));
     if (!f->measuring && m.codec == BITPACK) TRY(put_bitpack(&out, m.streams, m.n));

@@ -15,7 +15,7 @@ export const LEAVES = 4;
 export const CONTAINER = {
   name: ".qac container", magic: [0x93, 0x51, 0x41, 0x43], minor: 6, flags: IN_BLOCKS | AT_ONCE | LEAVES,
 };
-export const DELTA = { name: ".qacd delta", magic: [0x93, 0x51, 0x41, 0x44], minor: 1, flags: 0 };
+export const DELTA = { name: ".qacd delta", magic: [0x93, 0x51, 0x41, 0x44], minor: 2, flags: 0 };
 
 /** Read the prefix. `bytes` has its 32 bytes, or fewer if the file ends there. */
 export function readPrefix(bytes, kind = CONTAINER) {

@@ -188,6 +188,41 @@ def on_trellises() -> Pair:
     return Pair(old, new, Coding(("trellis", "context", "planes", *PLAIN), chunk_log2=10), forced=True)
 
 
+def smooth(shape: tuple[int, ...], k: int, seed: int) -> SharedTensor:
+    """Kernels whose neighbours have the same sign and about the same size; most values are near the middle."""
+    rows, columns, places = shape[0], shape[1], int(np.prod(shape[2:]))
+    kernels = numbers(rows * columns, 7, seed).reshape(rows, columns, 1) - 3
+    sizes = 1 + numbers(rows, 3, seed + 1).reshape(rows, 1, 1)
+    noise = numbers(rows * columns * places, 3, seed + 2).reshape(rows, columns, places) - 1
+    away = (kernels * sizes + 2 * noise) // 4
+    return SharedTensor(book(k), np.clip(away + k // 2, 0, k - 1).astype(np.uint8).reshape(shape))
+
+
+def mixed() -> Pair:
+    """Kernels, a matrix, a vector, one entry, and paths along each axis, in a group and in chunks."""
+    paths = trellis_tensors(numbers, shared)
+    rows = {"across": 0, "gates": 10, "long": 20, "turned": 0, "wide": 3, **{f"small{n}": 8 for n in range(3)}}
+    old: dict[str, Any] = {
+        "conv": smooth((14, 6, 3, 3), 9, 1),
+        "deep": smooth((16, 9, 3, 3), 7, 2),
+        "square": smooth((5, 8, 5, 5), 11, 3),
+        "few": smooth((3, 4, 3, 3), 5, 4),
+        "fc": shared((10, 40), 5, 5),
+        "flat": shared((9, 200), 4, 6),
+        "line": smooth((90, 1), 8, 7),
+        "lone": SharedTensor(book(1), np.zeros((4, 6), np.uint8)),
+    }
+    old["line"] = SharedTensor(old["line"].codebook, old["line"].indices.reshape(-1))
+    old |= {f"part{n}": smooth((6, 6, 3, 3), 5 + n, 20 + n) for n in range(4)}
+    new = {name: changed(tensor, 10 + n) for n, (name, tensor) in enumerate(old.items())}
+    old |= {name: paths[name] for name in rows}
+    new |= {name: moved_on_trellis(numbers, paths[name], along, 30 + along) for name, along in rows.items()}
+    new["deep"] = replace(new["deep"], codebook=new["deep"].codebook * 2)
+    del old["few"]  # so that nothing predicts it
+    codecs = ("mixing", "planes", "raw", *PLAIN)  # without trellis, which would take the paths
+    return Pair(old, new, Coding(codecs, chunk_log2=10), forced=True)
+
+
 PAIRS: dict[str, Callable[[], Pair]] = {
     **{f"tuned_{codec}": partial(tuned, codec, 9) for codec in ("bitpack", "rans", "context")},
     **{f"tuned_{k}": partial(tuned, "rans", k) for k in (2, 4)},
@@ -201,6 +236,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "zstd": zstd,
     "leaves": leaves,
     "on_trellises": on_trellises,
+    "mixed": mixed,
 }
 CHAINS = {"chain": ("tuned_context", 3)}
 """The names of chains: the pair that they begin with, and how many updates they have."""

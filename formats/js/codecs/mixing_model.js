@@ -150,10 +150,23 @@ export class Surroundings {
     slots[at + 4] = this.ownSign + steep;
   }
 
+  /** Where the value of kernel 0 at the place of the block would be in the stream. */
+  #shift() {
+    const { table, place } = this;
+    return table.first * table.places + place - table.skipped;
+  }
+
+  /** Fetch the values of a block from all values of the stream. */
+  take(all, found) {
+    const { table, count, kernelOf } = this;
+    const shift = this.#shift();
+    for (let i = 0; i < count; i++) found[i] = all[kernelOf[i] * table.places + shift];
+  }
+
   /** End a block, whose values are known: note them here, and in `all` values of the stream. */
   end(found, all) {
     const { table, place, count, kernelOf, rowOf, columnOf, total, rows, columns, places, kernels } = this;
-    const shift = table.first * table.places + place - table.skipped;
+    const shift = this.#shift();
     for (let i = 0; i < count; i++) {
       const kernel = kernelOf[i];
       const size = Math.abs(found[i]);

@@ -7,19 +7,19 @@ import { FLAGS, MAGNITUDE_SLOTS, OWN_MAGNITUDE, OWN_SIGN, SIGN_SLOTS, Surroundin
 const SETS = 7; // of weights of flags: for above 0, above 1, ..., above 6 or more
 const CELLS_STREAM = 250; // work of a stream, in cells of frequency tables
 
-/** Decodes the streams of a section, one after the other; all of them teach the same contexts. */
+/** Decodes or encodes the streams of a section, one after the other; all of them teach the same contexts. */
 export class MixingWalk {
-  /** streams: how many come; bitLanes: a BitLanes. */
-  constructor(streams, bitLanes) {
-    bitLanes.spend(streams * CELLS_STREAM);
+  /** streams: how many come; coder: a BitLanes, or a BitRecorder to encode. */
+  constructor(streams, coder) {
+    coder.spend(streams * CELLS_STREAM);
     this.streams = streams;
-    this.magnitudes = new Mixer(FLAGS * (MAGNITUDE_SLOTS + streams * OWN_MAGNITUDE), SETS, bitLanes);
-    this.signs = new Mixer(SIGN_SLOTS + streams * OWN_SIGN, 1, bitLanes);
+    this.magnitudes = new Mixer(FLAGS * (MAGNITUDE_SLOTS + streams * OWN_MAGNITUDE), SETS, coder);
+    this.signs = new Mixer(SIGN_SLOTS + streams * OWN_SIGN, 1, coder);
     this.#room(64);
   }
 
-  /** Return the values of stream `number`: the distances of its symbols from the centre. */
-  stream(number, stream, centre) {
+  /** Return the values of stream `number`: the distances of its symbols from the centre. known: to encode, the same. */
+  stream(number, stream, centre, known = null) {
     const table = new Table(stream);
     const around = new Surroundings(table, this.streams, number);
     const most = Math.max(centre, stream.alphabet - 1 - centre);
@@ -28,8 +28,9 @@ export class MixingWalk {
     table.blocks((top, bottom, left, right, place) => {
       const n = around.begin(top, bottom, left, right, place, this.slots);
       if (!n) return;
-      this.#sizes(n, most);
-      this.#signs(n, around);
+      if (known) around.take(known, this.given);
+      this.#sizes(n, most, known !== null);
+      this.#signs(n, around, known !== null);
       around.end(this.sizes, values);
     });
     return values;
@@ -41,15 +42,17 @@ export class MixingWalk {
     this.sizes = new Int16Array(n); // magnitudes, then values
     this.alive = new Int32Array(n); // the numbers, in the block, of the values that a batch has a bit of
     this.bits = new Uint8Array(n);
+    this.given = new Int16Array(n); // values of the block, to encode
   }
 
-  /** Decode the magnitudes of a block; slots: those of the first flag. */
-  #sizes(n, most) {
-    const { slots, sizes, alive, bits, magnitudes } = this;
+  /** Decode the magnitudes of a block, or encode those given; slots: those of the first flag. */
+  #sizes(n, most, encodes) {
+    const { slots, sizes, alive, bits, magnitudes, given } = this;
     sizes.fill(0, 0, n);
     for (let i = 0; i < n; i++) alive[i] = i;
     let left = n;
     for (let flag = 0; flag < most && left; flag++) {
+      if (encodes) for (let i = 0; i < left; i++) bits[i] = Math.abs(given[alive[i]]) > flag ? 1 : 0;
       magnitudes.batch(slots, left, Math.min(flag, SETS - 1), bits);
       const next = flag + 1 < FLAGS ? 1 : 0; // later flags have the last context
       let kept = 0;
@@ -65,9 +68,10 @@ export class MixingWalk {
     }
   }
 
-  /** Decode the signs of a block, and apply them to the magnitudes. */
-  #signs(n, around) {
-    const { slots, sizes, alive, bits } = this;
+  /** Decode the signs of a block, or encode those given, and apply them to the magnitudes. */
+  #signs(n, around, encodes) {
+    const { slots, sizes, alive, bits, given } = this;
+    const { expected } = around;
     let count = 0;
     for (let i = 0; i < n; i++) {
       if (!sizes[i]) continue;
@@ -76,7 +80,8 @@ export class MixingWalk {
       count += 1;
     }
     if (!count) return;
+    if (encodes) for (let i = 0; i < count; i++) bits[i] = expected[alive[i]] ^ (given[alive[i]] < 0 ? 1 : 0);
     this.signs.batch(slots, count, 0, bits);
-    for (let i = 0; i < count; i++) if (bits[i] !== around.expected[alive[i]]) sizes[alive[i]] *= -1;
+    for (let i = 0; i < count; i++) if (bits[i] !== expected[alive[i]]) sizes[alive[i]] *= -1;
   }
 }

@@ -4,8 +4,9 @@
  */
 
 import { concat, uintBytes } from "../bytes.js";
-import { BITPACK, CONTEXT, PLANES, RANS, RAW, TRELLIS } from "../codecs/index.js";
+import { BITPACK, CONTEXT, MIXING, PLANES, RANS, RAW, TRELLIS } from "../codecs/index.js";
 import { rebuildContext } from "../codecs/context.js";
+import { rebuildMixing } from "../codecs/mixing.js";
 import { packBits } from "../codecs/plain.js";
 import { splitPlanes } from "../codecs/planes.js";
 import { rebuildRans } from "../codecs/rans.js";
@@ -20,6 +21,7 @@ export function rebuildIndices(choices, codec, streams, parts, spend) {
   if (codec === RANS) return rebuildRans(choices, streams, parts);
   if (codec === CONTEXT) return rebuildContext(choices, streams, parts, spend);
   if (codec === TRELLIS) return rebuildTrellis(choices, streams, parts, spend);
+  if (codec === MIXING) return rebuildMixing(choices, streams, parts, spend);
   if (codec !== RAW && codec !== BITPACK) throw unknown(codec);
   choices.end();
   return concat(parts.map((part, i) => (codec === RAW ? bytesOf(part) : packBits(part, streams[i].alphabet))));
