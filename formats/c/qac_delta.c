@@ -950,10 +950,10 @@ static qac_error symbols_of(const stream *whole, const route *r, uint8_t *symbol
     return QAC_OK;
 }
 
-/* Make a payload of mixing, as encode_rans does its own. The streams aren't empty. rANS takes the last bit first. So the
- * model runs, and a ring has its last bits; then it runs from the start again, up to the bits that are encoded already,
- * and so on until all are. Memory: the decoder's, a byte for each symbol, and eight for the ring, which are four bits
- * with their probabilities: the model seldom runs more than twice. */
+/* Make a payload of mixing, as encode_rans does its own. The streams aren't empty. rANS takes the last bit first. So
+ * the model runs, and a ring has its last bits; then it runs from the start again, up to the bits that are encoded
+ * already, and so on until all are. Memory: the decoder's, a byte for each symbol, and eight for the ring, which has
+ * four bits of each: the model seldom runs more than twice. */
 static qac_error encode_mixing(qac_file *f, input *in, const stream *s, uint32_t n, output *out) {
     amount mark = f->top, length = rest(in), at = 0;
     const uint8_t *choices = in->at;

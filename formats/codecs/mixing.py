@@ -28,7 +28,7 @@ MAX_ALPHABET = 2 * MOST_SYMBOLS - 1
 _LANE_BYTES, _MOST_LANES = 2000, 256  # a lane's state takes two bytes more than it holds: a thousandth of the payload
 _FLAGS = 6  # mean magnitude above which flags are too many
 _LONG, _SAMPLE = 1 << 19, 1 << 16  # values from which a sample must show the gain; of the sample
-_WORTH = 0.98  # part of the bytes of the codec context that a sample may take, since reading takes longer
+_WORTH = 0.98  # part of the bytes under other codecs that it may take, since reading takes several times as long
 _BLOCK_WORK, _VALUE_WORK = 100_000, 300  # nanoseconds of decoding the flags of one magnitude: a block, a value
 _BYTE_WORK = 150_000
 """Nanoseconds a byte above which a payload isn't used: readers refuse files that take more than 200,000."""
@@ -71,6 +71,11 @@ class Mixing(Codec):
                 out.uint(path.start)
         payload = bytes(out.buffer) + _states_and_words(coder, lanes)
         return payload if self.work(memoryview(payload), streams) <= _BYTE_WORK * len(payload) else None
+
+    def encode_below(self, parts: Sequence[Array], streams: Sequence[Stream], most: int) -> bytes | None:
+        """Encode, or return None if the result takes more than a little below `most` bytes."""
+        payload = self.encode(parts, streams)
+        return payload if payload is not None and len(payload) <= _WORTH * most else None
 
     def work(self, payload: memoryview, streams: Sequence[Stream]) -> int:
         """Estimate the nanoseconds of decoding, if every magnitude were as large as it may be."""

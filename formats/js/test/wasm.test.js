@@ -14,8 +14,8 @@ const options = { skip: module ? false : "the module isn't built: make wasm" };
 const zstd = await hasZstd();
 
 test("the module is small", options, () => {
-  assert.ok(bytes.length <= 48 << 10, `${bytes.length} bytes`);
-  assert.ok(gzipSync(bytes, { level: 9 }).length <= 24 << 10);
+  assert.ok(bytes.length <= 40 << 10, `${bytes.length} bytes`);
+  assert.ok(gzipSync(bytes, { level: 9 }).length <= 20 << 10);
 });
 
 for (const name of NAMES) {
