@@ -63,7 +63,7 @@ class Mixer:
         return inputs, probabilities((self.weights[number] @ inputs) >> 16)
 
     def update(self, contexts: Ints, number: int, predicted: tuple[Ints, Ints], bits: NDArray[np.bool_]) -> None:
-        """Learn a batch of bits: weights by their gradient, and counts."""
+        """Update the weights by their gradient on a batch of bits, and the counts by these bits."""
         inputs, ones = predicted
         errors = np.where(bits, 1 << BITS, 0) - ones
         gradient = inputs @ errors

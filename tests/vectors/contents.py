@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 from on_trellis import on_trellis, trellis_tensors
+from smooth_kernels import summed_kernels
 
 from qacomp.formats import BFLOAT16, Coding, Level, SharedTensor, open_file, save_file
 
@@ -214,18 +215,6 @@ def chunks() -> Vector:
     return Vector(tensors | {"wide": shared((9, 200), 5, 2)}, Coding(("raw", "context", "rans"), chunk_log2=10))
 
 
-def mixing() -> Vector:
-    """Tensors on a trellis and kernels that are smooth, some in chunks that cut filters, under the codec mixing."""
-    smooth = np.add.accumulate(np.add.accumulate(numbers(30 * 9 * 25, 5, 8).reshape(30, 9, 5, 5) - 2, 2), 3) // 3
-    kernels = {
-        "three": SharedTensor(book(9), np.clip(smooth[:12, :, :3, :3] + 4, 0, 8).astype(np.uint8)),
-        "five": SharedTensor(book(15), np.clip(smooth + 7, 0, 14).astype(np.uint8)),
-        "lone": SharedTensor(book(1), np.zeros((5, 7), np.uint8)),
-        "vector": shared((33,), 3, 9),
-    }
-    return Vector(trellis_tensors(numbers, shared) | kernels, Coding(("mixing", "raw"), chunk_log2=11))
-
-
 def wide(codec: str) -> Vector:
     """Indices of two bytes."""
     return Vector({"w": shared((30, 20), 1000, 1), "v": shared((9, 11), 300, 2)}, Coding((codec,)))
@@ -261,7 +250,10 @@ VECTORS: dict[str, Callable[[], Vector]] = {
     "grids": grids,
     "planes": planes,
     "trellis": lambda: Vector(trellis_tensors(numbers, shared), Coding(("trellis", "raw"), chunk_log2=10)),
-    "mixing": mixing,
+    "mixing": lambda: Vector(
+        trellis_tensors(numbers, shared) | summed_kernels(numbers, book) | {"vector": shared((33,), 3, 9)},
+        Coding(("mixing", "raw"), chunk_log2=11),
+    ),
     "mixing_lone": lambda: Vector({"w": shared((9, 8, 3, 3), 9, 7)}, Coding(("mixing",))),
     "trellis_lone": lambda: Vector({"w": on_trellis(numbers, (6, 16), 6, 8)}, Coding(("trellis",))),
     "chunks": chunks,

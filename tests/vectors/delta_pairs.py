@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 from contents import blocked, book, indices, numbers, shared
 from on_trellis import moved_on_trellis, trellis_tensors
+from smooth_kernels import kernels_of
 
 from qacomp.formats import Coding, Level, SharedTensor, open_file, save_file
 from qacomp.formats.codecs.planes import Planes
@@ -188,19 +189,9 @@ def on_trellises() -> Pair:
     return Pair(old, new, Coding(("trellis", "context", "planes", *PLAIN), chunk_log2=10), forced=True)
 
 
-def smooth(shape: tuple[int, ...], k: int, seed: int) -> SharedTensor:
-    """Kernels whose neighbours have the same sign and about the same size; most values are near the middle."""
-    rows, columns, places = shape[0], shape[1], int(np.prod(shape[2:]))
-    kernels = numbers(rows * columns, 7, seed).reshape(rows, columns, 1) - 3
-    sizes = 1 + numbers(rows, 3, seed + 1).reshape(rows, 1, 1)
-    noise = numbers(rows * columns * places, 3, seed + 2).reshape(rows, columns, places) - 1
-    away = (kernels * sizes + 2 * noise) // 4
-    return SharedTensor(book(k), np.clip(away + k // 2, 0, k - 1).astype(np.uint8).reshape(shape))
-
-
 def mixed() -> Pair:
     """Kernels, a matrix, a vector, one entry, and paths along each axis, in a group and in chunks."""
-    paths = trellis_tensors(numbers, shared)
+    paths, smooth = trellis_tensors(numbers, shared), partial(kernels_of, numbers, book)
     rows = {"across": 0, "gates": 10, "long": 20, "turned": 0, "wide": 3, **{f"small{n}": 8 for n in range(3)}}
     old: dict[str, Any] = {
         "conv": smooth((14, 6, 3, 3), 9, 1),
