@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qacomp.formats.codecs.base import Array
 from qacomp.formats.codecs.contextcounts import Ints
 from qacomp.formats.codecs.contextmodel import OCTAVE, log2_fixed
+from qacomp.formats.codecs.fewlanes import FEW_TO_ENCODE, encode_few
 from qacomp.formats.codecs.lanes import STATE_LOW
 from qacomp.formats.codecs.lanesteps import StepEncoder
 from qacomp.formats.errors import CodecError
@@ -24,29 +25,40 @@ class Recorder:
     """Keeps batches of bits with their probabilities, until all are known and can be encoded, the last one first."""
 
     def __init__(self) -> None:
-        self._batches: list[tuple[Ints, NDArray[np.bool_]]] = []
+        self._batches: list[NDArray[np.uint16]] = []  # of each bit: 2 * probability of a one + bit
 
     def batch(self, ones: Ints, bits: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         """Keep bits (n,) with their probabilities of a one, and return them."""
         assert bits is not None, "there must be bits to encode"
-        self._batches.append((ones, bits))
+        self._batches.append((2 * ones + bits).astype(np.uint16))
         return bits
 
     def cost(self) -> int:
         """Return about how many bits the batches take, in integers, so it is the same on every machine."""
-        whole = 1 << BITS
-        logs = sum(int(log2_fixed(np.where(bits, ones, whole - ones)).sum()) for ones, bits in self._batches)
-        return BITS * sum(len(bits) for _, bits in self._batches) - logs // OCTAVE
+        logs = sum(int(log2_fixed(_slots(batch)[0].astype(np.int64)).sum()) for batch in self._batches)
+        return BITS * sum(len(batch) for batch in self._batches) - logs // OCTAVE
 
     def coded(self, lanes: int) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
         """Return the lanes' first states (lanes,) and the words of all batches."""
-        encoder = StepEncoder(np.full(lanes, STATE_LOW, np.uint32), BITS, sum(len(bits) for _, bits in self._batches))
-        for ones, bits in reversed(self._batches):
-            frequency = np.where(bits, ones, (1 << BITS) - ones).astype(np.uint32)
-            first = np.where(bits, 0, ones).astype(np.uint32)
-            for start in range((len(bits) - 1) // lanes * lanes, -1, -lanes):
+        states = np.full(lanes, STATE_LOW, np.uint32)
+        if lanes <= FEW_TO_ENCODE:
+            parts = []
+            for batch in reversed(self._batches):
+                states, words = encode_few(states, *_slots(batch), BITS)
+                parts.append(words)
+            return states, np.concatenate([np.zeros(0, np.uint16), *parts[::-1]])
+        encoder = StepEncoder(states, BITS, sum(len(batch) for batch in self._batches))
+        for batch in reversed(self._batches):
+            frequency, first = _slots(batch)
+            for start in range((len(batch) - 1) // lanes * lanes, -1, -lanes):
                 encoder.step(frequency[start : start + lanes], first[start : start + lanes])
         return encoder.states, encoder.words()
+
+
+def _slots(batch: NDArray[np.uint16]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return the frequency and the first slot of each bit of a batch."""
+    ones, bits = (batch >> 1).astype(np.uint32), (batch & 1).astype(bool)
+    return np.where(bits, ones, np.uint32(1 << BITS) - ones), np.where(bits, np.uint32(0), ones)
 
 
 class BitDecoder:

@@ -18,7 +18,7 @@ from qacomp.formats.codecs.contextchoice import choose, is_hopeless
 from qacomp.formats.codecs.contextjoint import Payload, decode_together
 from qacomp.formats.codecs.contextlanes import Parameters, Runs, backward, forward
 from qacomp.formats.codecs.fewlanes import FEW_TO_ENCODE, encode_few
-from qacomp.formats.codecs.lanes import STATE_LOW, pack_tails, unpack_tails
+from qacomp.formats.codecs.lanes import pack_tails, read_lanes, unpack_tails
 from qacomp.formats.codecs.lanesteps import StepDecoder, StepEncoder
 from qacomp.formats.errors import CodecError
 from qacomp.formats.limits import MAX_CONTEXT_CELLS, MAX_LANES, MAX_STEPS
@@ -139,12 +139,7 @@ def check(lanes: int, chosen: Parameters) -> None:
 
 def payload_of(reader: ByteReader, lanes: int, chosen: Parameters) -> Payload:
     """Read the states and words of a payload with these parameters. Raises CodecError."""
-    states = np.frombuffer(reader.raw(4 * lanes), "<u4")
-    if int(states.min()) < STATE_LOW:
-        raise CodecError("a lane's state is below its range; the file is damaged")
-    if reader.rest() % 2:
-        raise CodecError("the coded words have an odd length; the file is damaged")
-    words = np.frombuffer(reader.raw(reader.rest()), "<u2")
+    states, words = read_lanes(reader, lanes)
     used = chosen.streams
     return Payload(chosen, Runs(sum(s.count for s in used), lanes, max(s.alphabet for s in used)), states, words)
 

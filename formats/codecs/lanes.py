@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qacomp.formats.bytestream import ByteReader
 from qacomp.formats.codecs.fewlanes import FEW_TO_ENCODE, encode_few
 from qacomp.formats.errors import CodecError
 
@@ -25,6 +26,16 @@ _LOOKED_UP = 1 << 14
 """Symbols whose frequencies are looked up at once, so few that the result stays in the cache."""
 _FEW = 6
 """With up to this many lanes a step of array operations takes longer than its symbols one by one."""
+
+
+def read_lanes(reader: ByteReader, lanes: int) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
+    """Read the lanes' states (lanes,) and the words, to the end of a payload. Raises CodecError."""
+    states = np.frombuffer(reader.raw(4 * lanes), "<u4")
+    if not lanes or int(states.min()) < STATE_LOW:
+        raise CodecError("a lane's state is below its range; the file is damaged")
+    if reader.rest() % 2:
+        raise CodecError("the coded words have an odd length; the file is damaged")
+    return states, np.frombuffer(reader.raw(reader.rest()), "<u2")
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from qacomp.formats.codecs import trellispaths as paths
 from qacomp.formats.codecs.base import CODECS, Array, Codec, Stream, register, sample, word_dtype
 from qacomp.formats.codecs.context import MAX_ALPHABET as MOST_SYMBOLS
 from qacomp.formats.codecs.contextmodel import middle
-from qacomp.formats.codecs.lanes import STATE_LOW
+from qacomp.formats.codecs.lanes import read_lanes
 from qacomp.formats.codecs.mixingblocks import table_of
 from qacomp.formats.codecs.mixingwalk import Coder, Walk
 from qacomp.formats.codecs.trellispaths import FROM_THIRD, NO_PATH, STATES, Path
-from qacomp.formats.errors import CodecError
+from qacomp.formats.errors import CodecError, LimitExceededError
 from qacomp.formats.limits import MAX_LANES
 
 MAX_ALPHABET = 2 * MOST_SYMBOLS - 1
@@ -29,6 +29,8 @@ _LANE_BYTES, _MOST_LANES = 2000, 256  # a lane's state takes two bytes more than
 _FLAGS = 6  # mean magnitude above which flags are too many
 _LONG, _SAMPLE = 1 << 19, 1 << 16  # values from which a sample must show the gain; of the sample
 _WORTH = 0.98  # part of the bytes under other codecs that it may take, since reading takes several times as long
+_MOST_BITS, _MOST_BITS_EACH = 1 << 26, 16
+"""Bits that a delta may have made again, two bytes each: whatever the number of values, and for each value."""
 _BLOCK_WORK, _VALUE_WORK = 100_000, 300  # nanoseconds of decoding the flags of one magnitude: a block, a value
 _BYTE_WORK = 150_000
 """Nanoseconds a byte above which a payload isn't used: readers refuse files that take more than 200,000."""
@@ -95,12 +97,7 @@ class Mixing(Codec):
             return [np.zeros(0, word_dtype(stream)) for stream in streams]
         reader = ByteReader(payload, CodecError)
         lanes, symbols = read_parameters(reader, used)
-        states = np.frombuffer(reader.raw(4 * lanes), "<u4")
-        if not lanes or int(states.min()) < STATE_LOW:
-            raise CodecError("a lane's state is below its range; the file is damaged")
-        if reader.rest() % 2:
-            raise CodecError("the coded words have an odd length; the file is damaged")
-        decoder = bitlanes.BitDecoder(states, np.frombuffer(reader.raw(reader.rest()), "<u2"))
+        decoder = bitlanes.BitDecoder(*read_lanes(reader, lanes))
         found = _walk(symbols, decoder, None)
         decoder.finish()
         parts = iter([_indices(v, s, t) for v, s, t in zip(found, symbols, used, strict=True)])
@@ -109,7 +106,7 @@ class Mixing(Codec):
 
 @dataclass(frozen=True)
 class Symbols:
-    """The symbols of a stream of indices that has a path, or the indices themselves."""
+    """Hold the symbols of a stream of indices that has a path, or the indices themselves."""
 
     whole: Stream
     path: Path
@@ -174,9 +171,16 @@ def read_parameters(reader: ByteReader, used: Sequence[Stream]) -> tuple[int, li
 
 
 def coded(symbols: Sequence[Symbols], parts: Sequence[Array], lanes: int) -> bytes:
-    """Return the lanes' states and words of the symbols of all streams, each within its alphabet."""
+    """Return the lanes' states and words of the symbols of all streams, each within its alphabet.
+
+    Raises LimitExceededError for symbols so large that their bits would take too much memory.
+    """
     coder = bitlanes.Recorder()
-    _walk(symbols, coder, [part.astype(np.int64) - s.centre for part, s in zip(parts, symbols, strict=True)])
+    values = [part.astype(np.int64) - s.centre for part, s in zip(parts, symbols, strict=True)]
+    bits = sum(int(np.abs(v).sum()) + 2 * v.size for v in values)
+    if bits > max(_MOST_BITS, _MOST_BITS_EACH * sum(v.size for v in values)):
+        raise LimitExceededError(f"{bits} bits would take too much memory; the delta is hostile")
+    _walk(symbols, coder, values)
     return _states_and_words(coder, lanes)
 
 

@@ -46,7 +46,7 @@ def probabilities(odds: Ints) -> Ints:
 
 
 class Mixer:
-    """The counts of all contexts, and the weights of their predictions: a set of weights for each kind of bit.
+    """Holds the counts of all contexts, and the weights of their predictions: a set of weights for each kind of bit.
 
     slots: number of contexts; shape: (sets, inputs) of the weights, which are _SUM / inputs at the start.
     """

@@ -21,7 +21,7 @@ _BLOCK, _LEAST_BLOCK, _BLOCKS = 4096, 64, 64
 
 @dataclass(frozen=True)
 class Block:
-    """Values that are coded together. rows, columns: (n,) of the tensor's table; place: in the kernel."""
+    """Name values that are coded together. rows, columns: (n,) of the tensor's table; place: in the kernel."""
 
     rows: Ints
     columns: Ints
@@ -30,7 +30,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """How a stream's values lie: rows, columns, places of a kernel, its width, and values missing before the first."""
+    """Describe how a stream's values lie: rows, columns, places of a kernel, its width, the number of values.
+
+    skipped says how many places of the first row lie before the first value.
+    """
 
     rows: int
     columns: int

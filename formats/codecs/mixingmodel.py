@@ -51,7 +51,7 @@ def _bases(shared: Sequence[int], own: Sequence[int], streams: int, number: int)
 
 
 class Surroundings:
-    """What is known of a stream: its values so far, and the sums of their magnitudes.
+    """Holds what is known of a stream: its values so far, and the sums of their magnitudes.
 
     streams: number of streams of the section; number: of this one.
     """
@@ -130,7 +130,7 @@ class Surroundings:
 
 
 class Signs:
-    """The contexts of a block's signs. expected: (n,) 1 or -1, the side on which the neighbours lie."""
+    """Holds what the contexts of a block's signs depend on. expected: (n,) 1 or -1, the neighbours' side."""
 
     def __init__(self, base: Ints, expected: Ints, ratio: Ints, size: Ints, sides: Ints, place: int) -> None:
         self.expected = expected
@@ -168,4 +168,5 @@ def _neighbours(place: int, width: int) -> Sequence[tuple[int, tuple[int, int]]]
 
 
 def _cell(numbers: Ints, cells: int) -> Ints:
+    """Bring numbers into 0 to cells - 1."""
     return np.clip(numbers, 0, cells - 1)

@@ -80,11 +80,18 @@ def _used(parts: Sequence[Array], streams: Sequence[Stream]) -> tuple[list[Array
     return [part for part, _ in pairs], [stream for _, stream in pairs]
 
 
-def _context_choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
-    used, reader = [s for s in streams if s.count], ByteReader(payload, CodecError)
-    if used:
-        read_parameters(reader, used)
-    return bytes(payload[: reader.position])
+def _front(
+    read: Callable[[ByteReader, Sequence[Stream]], object],
+) -> Callable[[memoryview, Sequence[Stream]], bytes]:
+    """Return what finds the choices of a payload that begins with what `read` reads, if any stream has symbols."""
+
+    def choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
+        used, reader = [s for s in streams if s.count], ByteReader(payload, CodecError)
+        if used:
+            read(reader, used)
+        return bytes(payload[: reader.position])
+
+    return choices
 
 
 def _context(choices: memoryview, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
@@ -117,12 +124,9 @@ def _coded(flat: Array, chosen: Parameters, runs: Runs) -> bytes:
     return states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
 
-def _trellis_choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
-    used, reader = [s for s in streams if s.count], ByteReader(payload, CodecError)
-    if used:
-        read_trellis_parameters(reader, used)
-        reader.raw(1)  # the state before the first symbol, which may be in the midst of a row
-    return bytes(payload[: reader.position])
+def _trellis_front(reader: ByteReader, used: Sequence[Stream]) -> None:
+    read_trellis_parameters(reader, used)
+    reader.raw(1)  # the state before the first symbol, which may be in the midst of a row
 
 
 def _trellis(choices: memoryview, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
@@ -153,13 +157,6 @@ def _along(part: Array, stream: Stream, path: paths.Path) -> tuple[Array, Array]
     if found is None:
         raise CodecError("indices don't follow a trellis; the delta is damaged")
     return found
-
-
-def _mixing_choices(payload: memoryview, streams: Sequence[Stream]) -> bytes:
-    used, reader = [s for s in streams if s.count], ByteReader(payload, CodecError)
-    if used:
-        read_mixing_parameters(reader, used)
-    return bytes(payload[: reader.position])
 
 
 def _mixing(choices: memoryview, parts: Sequence[Array], streams: Sequence[Stream]) -> bytes:
@@ -251,9 +248,9 @@ _FORMS = {
     Raw.id: _Form(_nothing, _plainly(CODECS[Raw.id])),
     BitPack.id: _Form(_nothing, _plainly(CODECS[BitPack.id])),
     Rans.id: _Form(_rans_choices, _rans),
-    Context.id: _Form(_context_choices, _context),
-    Trellis.id: _Form(_trellis_choices, _trellis),
-    Mixing.id: _Form(_mixing_choices, _mixing),
+    Context.id: _Form(_front(read_parameters), _context),
+    Trellis.id: _Form(_front(_trellis_front), _trellis),
+    Mixing.id: _Form(_front(read_mixing_parameters), _mixing),
     Planes.id: _Form(_planes_choices, _planes),
 }
 
