@@ -32,14 +32,14 @@ def tune_small(
     advance: Callable[[], None],
     keep_zero: Callable[[nn.Module, torch.optim.Optimizer], None],
 ) -> float:
-    """Train the parameters of `shared` with at most one axis, in place, for STEPS steps; return the last loss.
+    """Train the free parameters of `shared` with at most one axis, in place, for STEPS steps; return the last loss.
 
     Both networks must be in evaluation mode, so running statistics don't change. inputs: a feed, or several of
     different shapes; images are mirrored and shifted at random. The same seed gives the same result. advance: called
     after each step; keep_zero: called with the network and its optimizer before the first step, to hold pruned values
     at zero.
     """
-    small = [p for p in shared.parameters() if p.dim() <= 1]
+    small = [p for p in shared.parameters() if p.dim() <= 1 and p.requires_grad]
     others = [(p, p.requires_grad) for p in shared.parameters() if p.dim() > 1]
     if not small:
         return 0.0

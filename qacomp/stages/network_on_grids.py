@@ -10,6 +10,7 @@ from torch import nn
 from qacomp.batches.feed import Feed
 from qacomp.formats import SharedTensor
 from qacomp.models.plain_modules import copied
+from qacomp.models.weight_places import parametrizations
 from qacomp.sharing.share import Packed, kept_unless_smaller
 from qacomp.sources.torch_source import TorchSource
 from qacomp.stages.job import Job
@@ -68,13 +69,15 @@ class NetworkOnGrids:
     def built(self, items: Mapping[str, Packed], *, tuned: bool, model: nn.Module | None = None) -> "BuiltNetwork":
         """Return the network with these tensors. tuned: tune it too.
 
-        model: the network whose other parameters are taken, None: the job's.
+        model: the trained network whose other parameters are taken, and whose weights stay on their grids; None: the
+        job's.
         """
-        job, model = self.job, copied(self.job.model if model is None else model)
+        job, trained, model = self.job, model is not None, copied(self.job.model if model is None else model)
         shared = {name: item.value for name, item in items.items() if isinstance(item.value, SharedTensor)}
         for name, value in shared.items():
             if value.blocks is None:
                 share_weight(model, name, value.codebook, value.indices, self._zero(name, value))
+                parametrizations(model, name).original.requires_grad_(not trained or value.indices.ndim < 2)
             else:  # on a trellis: its values stay multiples of one step
                 share_weight_on_grid(model, name, value)
         before = copied(model)

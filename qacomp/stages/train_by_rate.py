@@ -22,7 +22,6 @@ from qacomp.training.fine_tune_rate import fine_tune_rate
 
 _FINER, _ROUGHLY = 1.2, 0.02  # factor on the final bytes for the grids at the start of training; tolerance of that
 _ALIVE = 0.5  # how far outputs may move on these grids: a network that rounding has silenced gets no gradient
-_ABOVE = 1.01  # factor on the bytes for weights: training aims a little above, and a dead zone brings the file down
 _OF_UNTRAINED = 0.7  # target size with labels, relative to the size that the quality takes without training
 
 
@@ -53,7 +52,7 @@ def trained_by_rate(task: NetworkOnGrids) -> Made:
 
     model = copied(job.model)
     with job.run.stage("fine-tune"):
-        trained, records = fine_tune_rate(model, steps, _ABOVE * left, coder, job.session)
+        trained, records = fine_tune_rate(model, steps, left, coder, job.session)
     on_grids = TrainedOnGrids(model, trained, scale)
     made, validation = rounded_to_size(replace(task, job=job.told(records)), on_grids, asked)
     if validation is not None:

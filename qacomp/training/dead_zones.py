@@ -30,7 +30,7 @@ class DeadZones:
     def __init__(self, model: nn.Module, tensors: Mapping[str, TensorRate]) -> None:
         self._tensors = tensors
         self._rounding = {name: rounding_of(model, name) for name in tensors}
-        self._multiples = {n: shadow_weight(model, n).detach() / r.step for n, r in self._rounding.items()}
+        self._multiples = {n: shadow_weight(model, n).detach() * r.kept / r.step for n, r in self._rounding.items()}
         self._measure()
         self._relative = {name: self._zone(name) for name in tensors}
 

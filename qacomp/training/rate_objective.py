@@ -3,7 +3,7 @@
 The dead zones of the weights are widened so that the bytes fall from those of plain rounding to the goal in the first
 part of the training, and stay there. A small price on bits pulls on the weights as long as plain rounding takes more
 bytes than that; a larger price would throw them about. In the last part zeros stay zero and there is no price, so that
-the other weights can settle.
+the other weights can settle. The bytes are still held there: what is cut off after the training isn't learned around.
 
 Bits are estimated often; from time to time the container's coder measures how many bytes an estimated bit takes.
 """
@@ -20,7 +20,7 @@ from qacomp.training.parametrizations.rounding import rounding_of, settle, shado
 from qacomp.training.rate_state import RateState, TensorRate
 
 _PRICE = 0.3  # with labels: about a tenth to the whole of a usual task loss
-_SETTLED = 0.7  # fraction of the training after which no weight becomes zero any more, and none comes back
+_SETTLED = 0.7  # fraction of the training after which a weight that is zero then doesn't come back
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,16 @@ class RateObjective(Objective):
             gradient = shadow_weight(model, name).grad
             if gradient is not None:
                 tensor.see(gradient)
-        if progress < _SETTLED:
-            if self.state.due(progress):
-                DeadZones(model, self.tensors).set(self.state, self.goal, self.coder, progress)
-            if self.state.pressed:
-                self._push(model)
-                return torch.tensor(self.price)
-        elif not self.state.settled:
+        if progress >= _SETTLED and not self.state.settled:
             for name in self.tensors:
                 settle(model, name)
             self.state.settled.fill_(True)
-        return torch.zeros(())
+        if self.state.due(progress):
+            DeadZones(model, self.tensors).set(self.state, self.goal, self.coder, progress)
+        if self.state.settled or not self.state.pressed:
+            return torch.zeros(())
+        self._push(model)
+        return torch.tensor(self.price)
 
     def _push(self, model: nn.Module) -> None:
         """Add the gradient of the price of bits to the weights' gradients."""

@@ -82,10 +82,9 @@ def rounding_of(model: nn.Module, name: str) -> RoundedWeight:
 
 
 def settle(model: nn.Module, name: str) -> None:
-    """Let all weights that are zero now stay zero, and end the dead zone of the others."""
+    """Let all weights that are zero now stay zero."""
     rounding, weight = rounding_of(model, name), shadow_weight(model, name)
     rounding.kept.copy_(on_grid(weight.detach() / rounding.step, rounding.dead) != 0)
-    rounding.dead.fill_(PLAIN)
 
 
 def take_multiples(model: nn.Module, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
